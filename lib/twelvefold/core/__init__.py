@@ -1,0 +1,1 @@
+"""What every paper needs and no paper owns: presets, studies, claims, statistics, sweeps, data, plotting style."""

@@ -1,0 +1,98 @@
+"""Showing things in a kernel (its display channel captured) and in a plain script."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from twelvefold.core import display
+
+
+@pytest.fixture
+def kernel(monkeypatch: pytest.MonkeyPatch) -> list[tuple[dict[str, str], Any]]:
+    published: list[tuple[dict[str, str], Any]] = []
+    monkeypatch.setattr(display, "in_kernel", lambda: True)
+    monkeypatch.setattr(display, "_publish", lambda data, metadata=None: published.append((data, metadata)))
+    return published
+
+
+@pytest.fixture
+def frame() -> pd.DataFrame:
+    return pd.DataFrame({
+        "method": ["a<b", None], "accuracy": [0.123456, np.nan], "count": [12345, 7], "large": [123456.7, 0.00001234],
+        "single": np.array([0.1, 2.0], dtype=np.float32), "fine": [True, False],
+    })  # fmt: skip
+
+
+def test_a_plain_script_prints(frame: pd.DataFrame, capsys: pytest.CaptureFixture[str]) -> None:
+    assert not display.in_kernel()
+    display.show_table(frame, "**t.** A caption.")
+    display.show_markdown("some *text*")
+    display.show_png(b"png", "two lines")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "**t.** A caption."
+    assert lines[2].split() == ["a<b", "0.1235", "12345", "123457", "0.1", "True"]
+    assert lines[3].split() == ["7", "1.234e-05", "2", "False"]
+    assert lines[4:] == ["some *text*", "[figure] two lines"]
+
+
+def test_a_kernel_gets_html_and_text(frame: pd.DataFrame, kernel: list[Any]) -> None:
+    display.show_table(frame, "caption")
+    (caption, _), (table, _) = kernel
+    assert caption["text/markdown"] == "caption"
+    assert "a&lt;b" in table["text/html"]
+    assert "0.1235" in table["text/html"] and "0.123456" not in table["text/html"]
+    assert "NaN" not in table["text/html"] + table["text/plain"]
+    assert "None" not in table["text/html"]
+
+
+def test_long_texts_are_not_cut(kernel: list[Any]) -> None:
+    display.show_table(pd.DataFrame({"x": ["word " * 60]}))
+    ((table, _),) = kernel
+    assert "word " * 59 in table["text/html"]
+    assert "word " * 59 in table["text/plain"]
+
+
+def test_a_picture_has_its_alternative_text(kernel: list[Any]) -> None:
+    display.show_png(b"\x89PNG", 'a "curve"')
+    ((bundle, metadata),) = kernel
+    assert base64.b64decode(bundle["image/png"]) == b"\x89PNG"
+    assert bundle["text/plain"] == 'Figure: a "curve"'
+    assert metadata == {"image/png": {"alt": 'a "curve"'}}
+
+
+def test_it_works_in_a_real_ipython(monkeypatch: pytest.MonkeyPatch) -> None:
+    from IPython.core.interactiveshell import InteractiveShell
+    from IPython.utils.capture import capture_output
+
+    shell = InteractiveShell.instance()
+    try:
+        assert not display.in_kernel()  # a terminal cannot show HTML
+        monkeypatch.setattr(shell, "kernel", object(), raising=False)
+        assert display.in_kernel()
+        with capture_output() as captured:
+            display.show_table(pd.DataFrame({"x": [1]}), "caption")
+            display.show_png(b"png", "alt")
+    finally:
+        InteractiveShell.clear_instance()
+    assert [sorted(output.data) for output in captured.outputs] == [
+        ["text/markdown", "text/plain"], ["text/html", "text/plain"], ["image/png", "text/plain"],
+    ]
+
+
+def test_what_is_no_frame_is_refused() -> None:
+    with pytest.raises(TypeError, match="list"):
+        display.show_table([1, 2])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.0, "0"), (1.0, "1"), (0.12344, "0.1234"), (999.96, "1000"), (12345.6, "12346"), (1e12, "1e+12"),
+     (-2e-7, "-2e-07"),
+     (float("nan"), ""), (float("inf"), "inf")],
+)  # fmt: skip
+def test_numbers(value: float, text: str) -> None:
+    assert display.format_number(value) == text
