@@ -258,6 +258,14 @@ class TestContentKey:
         change(toy / "lib/toylib/base.py", "    return", "    '''Area of what.'''\n    # why\n    return")
         assert self.keys(toy) == before
 
+    def test_the_colab_cell_does_not_count(self, toy):
+        before = self.keys(toy)
+        cell = '# %% tags=["colab"]\nimport toylib_from_there\n\n'
+        change(toy / "notebooks/paper/01_a.py", "# %%\n", cell + "# %%\n")
+        assert self.keys(toy) == before
+        change(toy / "notebooks/paper/01_a.py", '["colab"]', '["other"]')
+        assert self.keys(toy) != before
+
     @pytest.mark.parametrize(
         ("file", "old", "new", "changed"),
         [("lib/toylib/base.py", "3", "4", (True, True)), ("lib/toylib/late.py", "1", "2", (False, True)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import os
 import platform
@@ -71,14 +72,21 @@ def versions() -> dict[str, str]:
 
 
 def cpu_name() -> str:
-    """Return the model name of the processor, its architecture where the system tells no name."""
+    """Return model name, family, model, stepping and a digest of the instruction sets of the processor.
+
+    Virtual machines hide the model behind a generic name, and libraries choose their kernels (and so their rounding) by
+    the instruction sets: two machines count as equal only when all of it agrees. Where the system tells nothing, its
+    architecture is returned.
+    """
     try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
-        pass
-    return platform.processor() or platform.machine() or "unknown"
+        return platform.processor() or platform.machine() or "unknown"
+    entries = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in reversed(lines))}
+    name = entries.get("model name") or platform.machine() or "unknown"
+    numbers = [f"{key.split()[-1]} {entries[key]}" for key in ("cpu family", "model", "stepping") if key in entries]
+    flags = " ".join(sorted(entries.get("flags", entries.get("Features", "")).split()))
+    return ", ".join([name, *numbers, f"flags {hashlib.sha256(flags.encode()).hexdigest()[:8]}"])
 
 
 def gpu_name(device: torch.device) -> str | None:

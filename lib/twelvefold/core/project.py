@@ -34,7 +34,7 @@ def find_root(start: Path | None = None) -> Path:
 
 
 def check_name(name: str) -> str:
-    """Return `name` unchanged when it has the form `<paper>/<NN_result>`, e.g. `weight_ensembles/01_selection`.
+    """Return `name` unchanged when it has the form `<paper>/<NN_result>`, e.g. `a_paper/01_result`.
 
     Raises:
         ProjectError: any other form.

@@ -10,6 +10,7 @@ import hashlib
 import importlib.metadata
 import inspect
 import json
+import re
 import sys
 import sysconfig
 from collections.abc import Callable, Iterable
@@ -18,7 +19,7 @@ from types import ModuleType
 from typing import Any
 
 from twelvefold.core.project import check_name, notebook_path
-from twelvefold.core.syntax import Source, SourceError, read_source
+from twelvefold.core.syntax import Source, SourceError, parse, read_source
 
 __all__ = [
     "SourceError", "canonical", "closure", "content_key", "display_key", "environment_key", "forbidden_imports",
@@ -26,6 +27,9 @@ __all__ = [
 ]
 
 Scope = dict[str, Path]  # name of a top-level package or module -> the folder that holds it
+
+# It holds the public address of the repository, on which no number depends.
+_COLAB_CELL = re.compile(rb'^# %% tags=\["colab"\]\n.*?(?=^# %%)', re.DOTALL | re.MULTILINE)
 
 _loaded: dict[str, tuple[Any, str]] = {}  # module -> (its spec, digest of its code) when this process first asked
 
@@ -64,8 +68,8 @@ def content_key(root: Path, name: str) -> str:
     """Return the digest of everything in the tree that the numbers of notebook `name` depend on.
 
     That is: its code, the code of the modules it imports (except those called `plotting`), the registry entries of the
-    datasets whose names occur in either, and those of their files that lie inside the tree. Prose, comments and
-    docstrings do not count.
+    datasets whose names occur in either, and those of their files that lie inside the tree. Prose, comments,
+    docstrings and the generated cell that sets up Colab do not count.
 
     Raises:
         SourceError: the notebook does not exist, or a file is not valid Python.
@@ -73,7 +77,7 @@ def content_key(root: Path, name: str) -> str:
     root = Path(root)
     notebook = notebook_path(root, name)
     modules = {key: path for key, path in closure(root, notebook).items() if not _draws(key)}
-    sources = [read_source(notebook), *(read_source(path) for path in modules.values())]
+    sources = [_without_colab(notebook), *(read_source(path) for path in modules.values())]
     digest = _Digest("content", check_name(name), sources[0].digest)
     for module, source in zip(modules, sources[1:], strict=True):
         digest.add(module, source.digest)
@@ -155,6 +159,12 @@ class _Digest:
 
     def value(self) -> str:
         return self._sha.hexdigest()
+
+
+def _without_colab(notebook: Path) -> Source:
+    text = notebook.read_bytes()
+    kept = _COLAB_CELL.sub(b"", text)
+    return read_source(notebook) if kept == text else parse(kept, str(notebook))
 
 
 def _draws(module: str) -> bool:

@@ -40,6 +40,7 @@ class Settings:
 
     @classmethod
     def of_this_process(cls) -> Settings:
+        """Return the settings in force."""
         return cls(
             threads=torch.get_num_threads(),
             default_dtype=str(torch.get_default_dtype()).removeprefix("torch."),
@@ -53,6 +54,7 @@ class Settings:
         )
 
     def apply(self) -> None:
+        """Put these settings in force in this process."""
         torch.set_num_threads(self.threads)
         torch.set_default_dtype(getattr(torch, self.default_dtype))
         torch.use_deterministic_algorithms(self.deterministic, warn_only=self.warn_only)

@@ -12,13 +12,17 @@ from pathlib import Path
 from twelvefold.run.ledger import write_atomically
 from twelvefold.run.publish import explain
 
-# JupyterLab's setting, in the layer of defaults: the reader's own settings stay in force and win
-VIEWERS = {"@jupyterlab/docmanager-extension:plugin": {"defaultViewers": {"python": "Jupytext Notebook"}}}
+# JupyterLab's settings, in the layer of defaults: the reader's own settings stay in force and win
+SETTINGS = {
+    "@jupyterlab/docmanager-extension:plugin": {"defaultViewers": {"python": "Jupytext Notebook"}},
+    # no question about news at the first start, and no look-up of new versions in the network
+    "@jupyterlab/apputils-extension:notification": {"checkForUpdates": False, "fetchNews": "false"},
+}
 _BATCH_ONLY = ("TWELVEFOLD_OUT", "TWELVEFOLD_BATCH", "TWELVEFOLD_PROGRESS", "TWELVEFOLD_CALLER_DIR")
 
 
 def write_settings(root: Path) -> Path:
-    """Write the default viewer into a Jupyter configuration folder inside the tree; return that folder.
+    """Write these settings into a Jupyter configuration folder inside the tree; return that folder.
 
     Raises:
         TreeProblem: when the tree cannot be written.
@@ -26,7 +30,7 @@ def write_settings(root: Path) -> Path:
     folder = root / ".twelvefold" / "jupyter"
     with explain(folder):
         (folder / "labconfig").mkdir(parents=True, exist_ok=True)
-        text = json.dumps(VIEWERS, indent=1) + "\n"
+        text = json.dumps(SETTINGS, indent=1) + "\n"
         write_atomically(folder / "labconfig" / "default_setting_overrides.json", text.encode())
     return folder
 

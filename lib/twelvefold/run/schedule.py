@@ -227,7 +227,8 @@ def _submit_and_wait(run: _Run, stale: Sequence[Notebook], needs: dict[str, dict
     session.client.subscribe_topic(topic, status.receive)
     jobs = {notebook.name: _job(run, notebook, topic, session) for notebook in stale}
     most = len(session.workers) if session.own else len(jobs)
-    waiting, pending = list(jobs), {}
+    waiting = list(jobs)
+    pending: dict[str, Any] = {}
     seen = time.monotonic()
     while waiting or pending:
         while waiting and len(pending) < most:
