@@ -140,7 +140,7 @@ def test_progress_of_cells_and_of_the_kernel_is_forwarded(tmp_path: Path) -> Non
     assert {"name": "toy/01_alpha", "label": "counting", "done": 2, "total": 4} in seen
 
 
-def test_two_kernels_in_one_folder_do_not_meet(tmp_path: Path) -> None:
+def test_two_kernels_in_one_folder_do_not_meet(tmp_path: Path, kernels: list[str]) -> None:
     cell = "for i in range(20): print(preset, {0})"
     tasks = [job(tmp_path, cell.format(k), name=f"toy/0{k}_alpha") for k in (1, 2)]
     found: dict[str, Attempt] = {}
@@ -152,6 +152,7 @@ def test_two_kernels_in_one_folder_do_not_meet(tmp_path: Path) -> None:
     for number, task in enumerate(tasks, 1):
         assert found[task.name].ok, found[task.name].message
         assert "".join(outputs(found[task.name])) == f"gpu {number}\n" * 20
+    assert kernels == ["ipc", "ipc"], "each at its first try"
 
 
 def test_third_attempt_is_refused(tmp_path: Path) -> None:

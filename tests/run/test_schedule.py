@@ -18,7 +18,9 @@ from toytree import NAMES, ToyTree, wait_for, write_notebook
 from twelvefold.core.presets import DeviceError, PresetError
 from twelvefold.run import board, cluster, demands, schedule
 from twelvefold.run.demands import DemandProblem, read_demands, refuse_unmet
-from twelvefold.run.jobs import ClusterProblem, Outcome, PlainReporter, discover
+from twelvefold.run.done import Keys
+from twelvefold.run.execute import Attempt
+from twelvefold.run.jobs import ClusterProblem, Notebook, Outcome, PlainReporter, discover
 from twelvefold.run.schedule import ArgumentProblem, run_notebooks
 
 ALPHA, BETA, GAMMA = NAMES
@@ -329,6 +331,82 @@ def test_without_workers_the_rest_is_given_up(monkeypatch: pytest.MonkeyPatch, t
     assert schedule._give_up_without_workers(run, pending, session, shown, now) == now and pending
     schedule._give_up_without_workers(run, pending, session, shown, now - schedule.PATIENCE_SECONDS - 1)
     assert not pending and future.cancelled and "no worker has been there" in run.outcomes[ALPHA].message
+
+
+class FakeFuture:
+    """Ends at the second look; `outcome` is what it holds then."""
+
+    def __init__(self, outcome: Any) -> None:
+        self.outcome, self.looks = outcome, 0
+        self.status = "pending"
+
+    def done(self) -> bool:
+        self.looks += 1
+        if self.looks == 2:
+            self.status = self.outcome if isinstance(self.outcome, str) else "finished"
+            self.status = "error" if isinstance(self.outcome, Exception) else self.status
+        return self.looks >= 2
+
+    def result(self) -> Any:
+        return self.outcome
+
+    exception = result
+
+
+class FakeClient:
+    """Hands out futures and notes how many are under way; `outcomes` are used up in the order of the submissions."""
+
+    def __init__(self, outcomes: list[Any]) -> None:
+        self.outcomes, self.futures, self.names = outcomes, list[FakeFuture](), list[str]()
+        self.most = 0
+
+    def subscribe_topic(self, topic: str, handler: Any) -> None:
+        self.topic = topic
+
+    def submit(self, function: Any, job: Any, **how: Any) -> FakeFuture:
+        self.futures.append(FakeFuture(self.outcomes.pop(0)))
+        self.names.append(job.name)
+        self.most = max(self.most, sum(future.looks < 2 for future in self.futures))
+        return self.futures[-1]
+
+
+class KilledWorker(Exception):
+    """Called like the scheduler's own."""
+
+
+def submitted(tmp_path: Path, outcomes: list[Any], own: bool, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, Any]:
+    monkeypatch.setattr(schedule, "TICK_SECONDS", 0.0)
+    run = schedule._Run(tmp_path, "quick", 0, "auto", "cpu", PlainReporter(), tmp_path / "staging")
+    run.keys = dict.fromkeys(NAMES, Keys("c", "d", "e"))
+    notebooks = [Notebook(name, tmp_path / "none.py", tmp_path / "none.ipynb") for name in NAMES]
+    client = FakeClient(outcomes)
+    session = cluster.Session(client, own, {"one": {"NB": 1.0}, "two": {"NB": 1.0}})
+    schedule._submit_and_wait(run, notebooks, {name: {"NB": 1.0} for name in NAMES}, session)
+    return run, client
+
+
+@pytest.mark.parametrize(("own", "most"), [(True, 2), (False, 3)])
+def test_own_workers_get_one_notebook_at_a_time(
+    tmp_path: Path, own: bool, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outcomes = [Attempt(name, False, tmp_path, 1.0, "bad") for name in NAMES]
+    run, client = submitted(tmp_path, list(outcomes), own, monkeypatch)
+    assert client.most == most and client.names == list(NAMES)
+    assert {name: outcome.message for name, outcome in run.outcomes.items()} == dict.fromkeys(NAMES, "bad")
+
+
+def test_notebook_that_is_blamed_for_anothers_loss_is_submitted_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(2):  # alpha has really begun twice
+        (tmp_path / f"staging/toy-01_alpha.attempts/{number}").mkdir(parents=True)
+    fine = Attempt(BETA, False, tmp_path, 1.0, "fine")
+    run, client = submitted(
+        tmp_path, [KilledWorker("a"), KilledWorker("b"), "cancelled", fine], False, monkeypatch
+    )
+    assert client.names == [ALPHA, BETA, GAMMA, BETA]
+    assert "died 2 times" in run.outcomes[ALPHA].message and run.outcomes[BETA].message == "fine"
+    assert "connection to the scheduler was lost" in run.outcomes[GAMMA].message
 
 
 def test_board_tells_about_what_runs(monkeypatch: pytest.MonkeyPatch) -> None:
