@@ -240,11 +240,19 @@ def rasterise(figure: Figure, above: int = RASTER_FROM) -> int:
 
 
 def png_bytes(figure: Figure, dpi: int = 150) -> bytes:
-    """Return the figure as a PNG file without a Software tag: equal drawings give equal bytes."""
+    """Return the figure as a PNG file of 256 colours without a Software tag: equal drawings give equal bytes.
+
+    A palette makes a plot three to four times smaller, and plots have few colours; dithering would add dots.
+    """
+    from PIL import Image  # comes with matplotlib
+
     buffer = io.BytesIO()
     with mpl.rc_context(_SAVING):
         figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
-    return buffer.getvalue()
+    picture = Image.open(buffer).convert("RGB").quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    small = io.BytesIO()
+    picture.save(small, format="png", optimize=True, dpi=(dpi, dpi))
+    return small.getvalue()
 
 
 def svg_bytes(figure: Figure) -> bytes:
