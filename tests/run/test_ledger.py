@@ -27,7 +27,7 @@ def test_a_row_has_everything_a_reader_needs(tree: Path) -> None:
     full = claim(paper_value=0.6, paper_says="rises (p. 4)", note="a note", scope="full")
     make_result(tree, "toy/01_alpha", claims=[full])
     row = rows(ledger.ledger_text(tree, "quick"))[-1]
-    assert row[:7] == ["`positive` the mean is above zero (a note)", "full", "Figure 2", "0.6; rises (p. 4)",
+    assert row[:7] == ["`positive` the mean is above zero (a note)", "full", "Figure 2", "0.6<br>says: rises (p. 4)",
                        "0.5 [0.25, 0.75] (95 %, 8 training runs)", "> 0", "**holds**"]
     assert row[7] == "quick, cpu"
     assert "(../../notebooks/toy/01_alpha.ipynb)" in row[8] and "(./toy/01_alpha/curve.png)" in row[8]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from twelvefold.core.folder import write_bytes
 from twelvefold.core.presets import PRESETS
 from twelvefold.core.schema import SchemaError, check_study
 from twelvefold.core.sources import SourceError, content_key
@@ -98,7 +98,7 @@ def _count(n: int, word: str) -> str:
 def paper_text(claim: dict[str, Any]) -> str:
     """Return the paper's number and what it says; "not known" where it gives no number."""
     value = "not known" if claim["paper_value"] is None else number(claim["paper_value"])
-    return f"{value}; {claim['paper_says']}" if claim["paper_says"] else value
+    return f"{value}<br>says: {claim['paper_says']}" if claim["paper_says"] else value
 
 
 def verdict_counts(study: dict[str, Any]) -> str:
@@ -179,12 +179,7 @@ def write_atomically(path: Path, data: bytes) -> bool:
     """Replace a file at once; return whether its bytes changed. An equal file is not touched."""
     if path.is_file() and path.read_bytes() == data:
         return False
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_bytes(path, data)
     return True
 
 
@@ -222,7 +217,8 @@ def budget_block(root: Path) -> str:
     groups: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
     for entry in (entry for preset in PRESETS for entry in read_entries(root, preset)):
         run = entry.study["run"]
-        hardware = run["cpu"] if run["gpu"] is None else f"{run['gpu']} ({run['cpu']})"
+        cpu = run["cpu"].partition(", flags")[0]  # the digest tells machines apart, not readers
+        hardware = cpu if run["gpu"] is None else f"{run['gpu']} ({cpu})"
         groups.setdefault((entry.name.partition("/")[0], entry.preset, hardware), []).append(run)
     if not groups:
         return "No results yet: `./run_all.sh` makes them."

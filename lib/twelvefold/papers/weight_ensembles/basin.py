@@ -30,12 +30,14 @@ CLAIMS: tuple[Claim, ...] = (
         "mechanism", _SETTING, above(0.0), TRAINING_RUN, paper_says="ingredients share their initialisation",
     ),
     Claim(
-        "barrier-needs-shared-start-ood", "The same out of distribution.",
+        "barrier-needs-shared-start-ood",
+        "The accuracy barrier on the segment between two ingredients is larger for different than for one shared start "
+        "(OOD).",
         "mechanism", _SETTING, above(0.0), TRAINING_RUN, paper_says="ingredients share their initialisation",
     ),
     Claim(
         "no-barrier-inside-basin",
-        f"Ingredients of one shared start are linearly connected: their mean ID barrier is below {STABLE:.0%}.",
+        f"Ingredients of one shared start are linearly connected: their mean ID barrier is below {STABLE}.",
         "mechanism", f"{_SETTING}; mark of Frankle et al. 2020", below(STABLE), TRAINING_RUN, paper_says="not stated",
     ),
     Claim(

@@ -44,8 +44,8 @@ CLAIMS: tuple[Claim, ...] = (
         "mechanism", f"{_MAPS}; criterion added here", below(POOR), TRAINING_RUN, paper_says=_READING,
     ),
     Claim(
-        "function-map-not-poor", "The stress-1 of the functional map (d_D) is below Kruskal's mark for a poor fit, "
-        "{POOR}.",
+        "function-map-not-poor",
+        f"The stress-1 of the functional map (d_D) is below Kruskal's mark for a poor fit, {POOR}.",
         "mechanism", f"{_MAPS}; criterion added here", below(POOR), TRAINING_RUN, paper_says=_READING,
     ),
     Claim(

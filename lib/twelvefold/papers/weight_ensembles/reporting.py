@@ -13,7 +13,7 @@ from twelvefold.core.study import Study
 
 FIGURE_LEVEL = 0.95  # of the intervals drawn; claims use study.level
 PAPER = "Rojas and Alvarez-Melis 2024 (arXiv 2409.02347)"
-SUMMARY = "as told by a third-party summary of the paper (sciencestack.ai); the paper's tables could not be read"
+SUMMARY = "according to a third-party summary (sciencestack.ai); the paper's tables could not be read"
 
 
 def rows_of(runs: pd.DataFrame, **where: object) -> pd.DataFrame:
