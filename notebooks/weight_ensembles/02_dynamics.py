@@ -137,7 +137,7 @@ runs = study.runs(tidy(points, results))
 # ## The result
 
 # %%
-curves_figure, curves_table, differences_figure, areas_table, decisions = dynamics.REPORT
+curves_figure, differences_figure, areas_table, curves_table, decisions = dynamics.REPORT
 curves_figure(study, runs)
 
 # %% [markdown]

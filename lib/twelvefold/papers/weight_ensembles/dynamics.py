@@ -127,5 +127,5 @@ def decisions(study: Study, runs: pd.DataFrame) -> None:
 
 
 REPORT: tuple[Callable[[Study, pd.DataFrame], None], ...] = (
-    curves_figure, curves_table, differences_figure, areas_table, decisions,
+    curves_figure, differences_figure, areas_table, curves_table, decisions,
 )  # fmt: skip
