@@ -154,6 +154,9 @@ areas_table(study, runs)
 # %%
 curves_table(study, runs)
 
+# %% [markdown]
+# From these rows alone every claim is decided; the table of verdicts closes the notebook.
+
 # %%
 decisions(study, runs)
 

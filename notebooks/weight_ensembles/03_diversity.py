@@ -55,17 +55,16 @@ device: str = "auto"  # "auto", "cpu", "cuda", "cuda:1", "mps"
 # $N_{00}$ that occurred.
 
 # %%
-import numpy as np
 import pandas as pd
 import torch
 from twelvefold.core.display import show_table
 from twelvefold.core.explore import explore
-from twelvefold.core.plotting import subplots
 from twelvefold.core.study import Study
 from twelvefold.core.sweep import sweep
 from twelvefold.papers.weight_ensembles import diversity
-from twelvefold.papers.weight_ensembles.distances import error_counts, ratio_error
+from twelvefold.papers.weight_ensembles.distances import error_counts, ranked_pairs, ratio_error
 from twelvefold.papers.weight_ensembles.experiments import bench_of, pair_runs, tidy
+from twelvefold.papers.weight_ensembles.plotting import pair_figure
 from twelvefold.papers.weight_ensembles.populations import SCALES, population, population_points
 
 study = Study("weight_ensembles/03_diversity", preset, seed, device)
@@ -157,6 +156,9 @@ sets_figure(study, runs)
 # %%
 sets_table(study, runs)
 
+# %% [markdown]
+# From these rows alone every claim is decided; the table of verdicts closes the notebook.
+
 # %%
 decisions(study, runs)
 
@@ -187,24 +189,14 @@ study.print_checks()
 
 # %%
 bench = bench_of(populations[0], study.device)
-table = bench.pairwise("d_D").cpu().numpy()
-first, second = np.triu_indices(len(table), k=1)
-order = np.argsort(table[first, second], kind="stable")
+ranked = ranked_pairs(bench.pairwise("d_D"))
 
 
 def pair(rank: float = 0.5):
     """Test accuracy of two ingredients and of their average, by the pair's rank in diversity"""
-    place = order[int(round(rank * (len(order) - 1)))]
-    i, j = int(first[place]), int(second[place])
+    i, j, distance = ranked[round(rank * (len(ranked) - 1))]
     rows = torch.stack([bench.weights[i], bench.weights[j], (bench.weights[i] + bench.weights[j]) / 2])
-    figure, ax = subplots(height=2.4)
-    for shift, column in ((-0.18, "id"), (0.18, "ood")):
-        ax.bar(np.arange(3) + shift, bench.test(rows, column), width=0.34, label=column.upper())
-    ax.set_xticks(range(3), [f"ingredient {i}", f"ingredient {j}", "average"])
-    ax.set_title(f"$d_D$ = {table[i, j]:.2f}")
-    ax.set_ylabel("test accuracy")
-    ax.legend(ncols=2, loc="lower center", framealpha=1.0, frameon=True)
-    return figure
+    return pair_figure(i, j, distance, {"ID": bench.test(rows, "id"), "OOD": bench.test(rows, "ood")})
 
 
 explore(pair, rank=(0.0, 1.0, 0.05))

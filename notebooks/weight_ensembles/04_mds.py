@@ -63,13 +63,13 @@ import pandas as pd
 import torch
 from twelvefold.core.display import show_table
 from twelvefold.core.explore import explore
-from twelvefold.core.plotting import subplots
 from twelvefold.core.study import Study
 from twelvefold.core.sweep import sweep
 from twelvefold.papers.weight_ensembles import mds
 from twelvefold.papers.weight_ensembles.distances import euclidean
 from twelvefold.papers.weight_ensembles.embedding import pair_distances, smacof
 from twelvefold.papers.weight_ensembles.experiments import bench_of, mds_runs
+from twelvefold.papers.weight_ensembles.plotting import settling_figure
 from twelvefold.papers.weight_ensembles.populations import SCALES, population, population_points
 from twelvefold.papers.weight_ensembles.recipes import SELECTIONS, cook
 from twelvefold.papers.weight_ensembles.soup import averages
@@ -150,6 +150,9 @@ stress_table(study, runs)
 # %%
 paths_table(study, runs)
 
+# %% [markdown]
+# From these rows alone every claim is decided; the table of verdicts closes the notebook.
+
 # %%
 decisions(study, runs)
 
@@ -181,22 +184,13 @@ print("\n".join(line for line in study.shapes() if not line.startswith("runs")))
 bench = bench_of(populations[0], study.device)
 trace = cook(bench, SELECTIONS["greedier"])
 everything = torch.cat([bench.weights, averages(bench.weights, trace.chosen)[1:]])
-matrices = {"weights": euclidean(everything).cpu(), "ingredients only": euclidean(bench.weights).cpu()}
-members = len(bench.weights)
+matrices = {"with averages": euclidean(everything).cpu(), "ingredients only": euclidean(bench.weights).cpu()}
 
 
-def settling(points: str = "weights", iterations: int = 20):
+def settling(points: str = "with averages", iterations: int = 20):
     """Map of one population after some iterations of SMACOF"""
     places, stress = smacof(matrices[points], iterations=iterations, tolerance=0.0)
-    figure, ax = subplots(height=3.0)
-    dots = ax.scatter(*places[:members].T, c=bench.individual, s=24)
-    ax.plot(*places[members:].T, marker="s", color="#de8f05", label="averages of greedier")
-    ax.set_title(f"stress-1 = {float(stress):.3f}")
-    ax.set_aspect("equal", adjustable="datalim")
-    ax.set_xticks([])
-    ax.set_yticks([])
-    figure.colorbar(dots, label="validation accuracy")
-    return figure
+    return settling_figure(places, bench.individual, float(stress))
 
 
 explore(settling, points=list(matrices), iterations=(0, 60))

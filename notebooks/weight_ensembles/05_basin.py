@@ -143,6 +143,9 @@ segments_figure(study, runs)
 # %%
 barriers_table(study, runs)
 
+# %% [markdown]
+# From these rows alone every claim is decided; the table of verdicts closes the notebook.
+
 # %%
 decisions(study, runs)
 

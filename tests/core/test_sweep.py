@@ -418,7 +418,10 @@ class TestDeath:
             np.testing.assert_array_equal(row["y"], np.arange(1000) + x)
         again = sum(line.startswith("begin") for line in calls()) - begun
         assert again == 4 - stored and begun - stored <= 1  # at most the point under way is repeated
-        assert not cache_files(".tmp") and not cache_files(".lock")
+        assert not cache_files(".tmp")
+        # killed between storing and unlocking, an empty lock file may stay beside a whole entry, which needs no lock
+        left = cache_files(".lock")
+        assert len(left) <= 1 and all(lock.with_suffix(".json").is_file() and lock.stat().st_size == 0 for lock in left)
 
     def test_a_trainer_resumes_from_its_checkpoint(self, library):
         whole = sweep(library.train, [{"steps": 20, "pause": 0.0}])[0]["value"]

@@ -5,7 +5,13 @@ import torch
 from deslib.util import diversity
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from twelvefold.papers.weight_ensembles.distances import error_counts, euclidean, mean_pairwise, ratio_error
+from twelvefold.papers.weight_ensembles.distances import (
+    error_counts,
+    euclidean,
+    mean_pairwise,
+    ranked_pairs,
+    ratio_error,
+)
 
 
 def tables(members: int, examples: int, seed: int) -> torch.Tensor:
@@ -80,3 +86,10 @@ def test_mean_pairwise_counts_each_pair_once():
 def test_bad_input_is_named(call, words):
     with pytest.raises(ValueError, match=words):
         call()
+
+
+def test_pairs_are_ranked_from_the_closest_to_the_farthest():
+    matrix = torch.tensor([[0.0, 3.0, 1.0], [3.0, 0.0, 2.0], [1.0, 2.0, 0.0]])
+    assert ranked_pairs(matrix) == [(0, 2, 1.0), (1, 2, 2.0), (0, 1, 3.0)]
+    ties = ranked_pairs(torch.ones(4, 4))
+    assert [pair[:2] for pair in ties] == [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)]

@@ -80,3 +80,11 @@ def mean_pairwise(distances: Tensor, chosen: list[int]) -> float:
     part = distances[chosen][:, chosen].double()
     size = len(chosen)
     return float((part.sum() - part.diagonal().sum()) / (size * (size - 1)))
+
+
+def ranked_pairs(matrix: Tensor) -> list[tuple[int, int, float]]:
+    """All pairs i < j of a symmetric `matrix [N, N]` with their distance, from the closest to the farthest."""
+    first, second = torch.triu_indices(len(matrix), len(matrix), offset=1).unbind()
+    values = matrix.cpu()[first, second]
+    order = torch.argsort(values, stable=True)
+    return list(zip(first[order].tolist(), second[order].tolist(), values[order].tolist(), strict=True))

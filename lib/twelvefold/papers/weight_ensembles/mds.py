@@ -91,8 +91,8 @@ def maps_figure(study: Study, runs: pd.DataFrame) -> None:
     """The two maps of the first replicate with the ways of the selections."""
     caption = (
         "Metric MDS of one training run (the first): ingredients, the initial weights and the averages along four "
-        "selections, in one joint map per distance; colour: validation accuracy. The functional map is turned and "
-        "scaled "
+        "selections, in one joint map per distance; colour: validation accuracy. Where paths coincide, the wider line "
+        "shows at the sides. The functional map is turned and scaled "
         f"onto the weight map (Procrustes). Axes have no meaning of their own. {setting(runs, study)}"
     )
     alt = "Two planar maps with dots for ingredients, a star for the initial weights and four paths of averages."

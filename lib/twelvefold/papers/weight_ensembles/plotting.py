@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from torch import Tensor
 
 from twelvefold.core import plotting
 from twelvefold.core.plotting import Style
@@ -243,10 +244,10 @@ def maps_figure(runs: pd.DataFrame) -> Figure:
         members = name == "ingredient"
         cloud = ax.scatter(*place[members].T, c=value[members], s=26, edgecolor="white", linewidth=0.5, zorder=2)
         start = place[members][value[members].argmax()]
-        for path in MAP_PATHS:
-            style = style_of(path)
+        for width, path in zip((4.5, 2.2, 1.4, 1.0), MAP_PATHS, strict=True):  # paths may coincide: wider ones below
             way = np.vstack([start, place[name == path]])
-            ax.plot(*way.T, **style.line, markersize=4, linewidth=1.2, label=label_of(path), zorder=3)
+            ax.plot(*way.T, **style_of(path).line, markersize=3.5 + 1.2 * width, linewidth=width,
+                    label=label_of(path), zorder=3)  # fmt: skip
         first = place[name == "initial"][0]
         ax.plot(*first, marker="*", color=INK, markersize=9, linestyle="none", label="initial weights", zorder=3)
         ax.set_title(DISTANCE_LABELS[kind])
@@ -303,4 +304,33 @@ def segments_figure(runs: pd.DataFrame) -> Figure:
         ax.set_xlabel(r"$\alpha$ (0: first ingredient, 1: second)")
         ax.margins(y=0.12)
     axes[0].set_ylabel("test accuracy")
+    return fig
+
+
+def pair_figure(first: int, second: int, distance: float, accuracies: Mapping[str, Tensor]) -> Figure:
+    """Accuracies `{column: [3]}` of two ingredients (their numbers are given) and of their average."""
+    fig, ax = plotting.subplots(height=2.4)
+    places = np.arange(3)
+    for shift, (column, values) in zip((-0.18, 0.18), accuracies.items(), strict=True):
+        ax.bar(places + shift, values, width=0.34, label=column)
+    ax.set_xticks(places, [f"ingredient {first}", f"ingredient {second}", "average"])
+    ax.set_title(f"$d_D$ = {distance:.2f}")
+    ax.set_ylabel("test accuracy")
+    ax.legend(ncols=2, loc="lower center", framealpha=1.0, frameon=True)
+    return fig
+
+
+def settling_figure(places: Tensor, individual: Tensor, stress: float) -> Figure:
+    """A map `places [n, 2]`: the ingredients, coloured by their accuracy `individual [N]`, then averages if n > N."""
+    fig, ax = plotting.subplots(height=3.0)
+    members = len(individual)
+    dots = ax.scatter(*places[:members].T, c=individual, s=24)
+    if len(places) > members:
+        ax.plot(*places[members:].T, marker="s", color=STYLES["greedier"].color, label="averages of greedier")
+        ax.legend(loc="lower left")
+    ax.set_title(f"stress-1 = {stress:.3f}")
+    ax.set_aspect("equal", adjustable="datalim")
+    ax.set_xticks([])
+    ax.set_yticks([])
+    fig.colorbar(dots, label="validation accuracy")
     return fig
