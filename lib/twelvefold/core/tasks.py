@@ -57,7 +57,7 @@ class Settings:
         """Put these settings in force in this process."""
         torch.set_num_threads(self.threads)
         torch.set_default_dtype(getattr(torch, self.default_dtype))
-        torch.use_deterministic_algorithms(self.deterministic, warn_only=self.warn_only)
+        torch.set_deterministic_debug_mode(("warn" if self.warn_only else "error") if self.deterministic else "default")
         torch.backends.cudnn.deterministic = self.cudnn_deterministic
         torch.backends.cudnn.benchmark = self.cudnn_benchmark
         torch.backends.cudnn.allow_tf32 = self.cudnn_tf32

@@ -192,3 +192,12 @@ def test_unknown_initialisation_is_named(task):
         training.initial_weights(task, "mlp", 10_000, 0, 2, "random", CPU)
     with pytest.raises(ValueError, match="one set of weights"):
         training.initial_weights(task, "resnet50", 10_000, 0, 2, "different", CPU)
+
+
+@pytest.mark.parametrize("size", [(4, 6), (7, 7), (28, 28)])
+def test_halving_is_max_pooling(size):
+    images = torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    ours, theirs = models.halve(images), torch.nn.functional.max_pool2d(images, 2)
+    assert torch.equal(ours, theirs)
+    gradients = [torch.autograd.grad(made.square().sum(), images)[0] for made in (ours, theirs)]
+    assert torch.equal(*gradients)
