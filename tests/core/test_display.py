@@ -49,6 +49,24 @@ def test_a_kernel_gets_html_and_text(frame: pd.DataFrame, kernel: list[Any]) -> 
     assert "None" not in table["text/html"]
 
 
+def test_a_standard_error_stands_beside_its_number(kernel: list[Any]) -> None:
+    rows = pd.DataFrame({"method": ["a", "b"], "id": [0.79834, 24.0], "id_se": [0.00312, 0.0], "odd_se": [1.0, 2.0]})
+    display.show_table(rows)
+    ((table, _),) = kernel
+    assert table["text/plain"].splitlines()[0].split() == ["method", "id", "(±", "s.e.)", "odd_se"]
+    assert "0.7983 ± 0.0031" in table["text/html"] and ">24<" in table["text/html"]
+    assert '<td style="text-align: left">a</td>' in table["text/html"]
+    assert '<td style="text-align: right">24</td>' in table["text/html"]
+
+
+@pytest.mark.parametrize(("value", "error", "shown"), [
+    (0.5, 0.25, "0.50 ± 0.25"), (-12.345, 0.1, "-12.35 ± 0.10"), (5.25, 31.0, "5 ± 31"), (0.5, 0.0, "0.5"),
+    (0.5, float("nan"), "0.5"), (float("nan"), 0.1, ""),
+])  # fmt: skip
+def test_digits_follow_the_error(value: float, error: float, shown: str) -> None:
+    assert display.with_error(value, error) == shown
+
+
 def test_long_texts_are_not_cut(kernel: list[Any]) -> None:
     display.show_table(pd.DataFrame({"x": ["word " * 60]}))
     ((table, _),) = kernel

@@ -145,7 +145,8 @@ def test_interrupt_ends_everything_at_once(light: ToyTree, to_the_group: bool) -
     (os.killpg if to_the_group else os.kill)(process.pid, signal.SIGINT)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 130, output
-    assert "done    toy/01_alpha" in output and "Traceback" not in output
+    # a child that was killed while Python started in it may complain on its own; the runner itself must not
+    assert "done    toy/01_alpha" in output and "schedule.py" not in output
     gone(light)
     assert not list(_short_base().glob(f"{_prefix()}{process.pid}-*"))
     assert not list((light.root / ".twelvefold/staging").iterdir())

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import html
 import math
 import sys
+from collections.abc import Iterable
 
 import pandas as pd
 
@@ -39,16 +41,50 @@ def _cell(value: object) -> str:
     return str(value)
 
 
+def with_error(value: float, error: float) -> str:
+    """Return `value ± error`, both to the second significant digit of the error; the value alone for an error of 0."""
+    if not (math.isfinite(value) and math.isfinite(error) and error > 0):
+        return format_number(value)
+    decimals = max(0, 1 - math.floor(math.log10(error)))
+    return f"{value:.{decimals}f} ± {error:.{decimals}f}"
+
+
 def _readable(frame: pd.DataFrame) -> pd.DataFrame:
-    columns = [[_cell(value) for value in frame.iloc[:, index]] for index in range(frame.shape[1])]
-    return pd.DataFrame(list(zip(*columns, strict=True)), columns=[str(name) for name in frame.columns])
+    """The frame as texts; a column `x` and its standard error `x_se` become one."""
+    columns: dict[str, list[str]] = {}
+    names = [str(name) for name in frame.columns]
+    for index, name in enumerate(names):
+        values = list(frame.iloc[:, index])
+        if name.endswith("_se") and name[:-3] in names:
+            continue
+        if f"{name}_se" in names:
+            errors = frame.iloc[:, names.index(f"{name}_se")]
+            pairs = zip(values, errors, strict=True)
+            columns[f"{name} (± s.e.)"] = [with_error(float(value), float(error)) for value, error in pairs]
+        else:
+            columns[name] = [_cell(value) for value in values]
+    return pd.DataFrame(columns)
+
+
+def _html(readable: pd.DataFrame, text: set[str]) -> str:
+    """An HTML table; the columns named in `text` are set flush left, numbers flush right."""
+
+    def row(tag: str, cells: Iterable[str]) -> str:
+        styled = zip(readable.columns, cells, strict=True)
+        sides = [("left" if name in text else "right", html.escape(cell)) for name, cell in styled]
+        return "<tr>" + "".join(f'<{tag} style="text-align: {side}">{cell}</{tag}>' for side, cell in sides) + "</tr>"
+
+    body = [row("td", cells) for cells in readable.itertuples(index=False)]
+    head = f"<table>\n<thead>{row('th', readable.columns)}</thead>\n<tbody>\n"
+    return head + "\n".join(body) + "\n</tbody>\n</table>"
 
 
 def show_table(frame: pd.DataFrame, caption: str = "") -> None:
     """Show a table with rounded numbers under its caption; the index is not shown.
 
     Args:
-        frame: the table; floats are shown with four significant digits, missing values as empty cells.
+        frame: the table; floats are shown with four significant digits, missing values as empty cells, and a column `x`
+            with its standard error `x_se` as one column `x ± s.e.`.
         caption: Markdown, "" for none.
 
     Raises:
@@ -63,7 +99,8 @@ def show_table(frame: pd.DataFrame, caption: str = "") -> None:
     if not in_kernel():
         print(plain)
         return
-    _publish({"text/html": readable.to_html(index=False, border=0, justify="left"), "text/plain": plain})
+    text = {str(name) for name in frame.columns if not pd.api.types.is_numeric_dtype(frame[name])}
+    _publish({"text/html": _html(readable, text), "text/plain": plain})
 
 
 def show_markdown(text: str) -> None:

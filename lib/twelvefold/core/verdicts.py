@@ -97,7 +97,8 @@ class Verdicts:
 
     def verdict_table(self) -> pd.DataFrame:
         """What a reader sees at the end: the paper beside what was measured."""
-        return pd.DataFrame([_verdict_row(decision) for decision in self.decisions()])
+        frame = pd.DataFrame([_verdict_row(decision) for decision in self.decisions()])
+        return frame if frame["note"].any() else frame.drop(columns="note")
 
     def level_sentence(self) -> str:
         """Say how many claims involve chance and at which level their intervals stand."""
