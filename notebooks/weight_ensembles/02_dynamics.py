@@ -79,7 +79,7 @@ study = Study("weight_ensembles/02_dynamics", preset, seed, device)
 # farthest-first rule, both forced to take three ingredients:
 
 # %%
-toy = torch.tensor([[0.0, 0.0], [2.0, 0.0], [1.0, 2.0], [3.0, 3.0]])  # [4 members, 2 weights]
+toy = torch.tensor([[3.0, 0.0], [0.0, 0.0], [2.0, 3.0], [3.0, 2.0]])  # [4 members, 2 weights]
 goal = torch.tensor([1.2, 0.8])
 
 

@@ -56,7 +56,7 @@ def test_a_standard_error_stands_beside_its_number(kernel: list[Any]) -> None:
     assert table["text/plain"].splitlines()[0].split() == ["method", "id", "(±", "s.e.)", "odd_se"]
     assert "0.7983 ± 0.0031" in table["text/html"] and ">24<" in table["text/html"]
     assert '<td style="text-align: left">a</td>' in table["text/html"]
-    assert '<td style="text-align: right">24</td>' in table["text/html"]
+    assert '<td style="text-align: right; white-space: nowrap">24</td>' in table["text/html"]
 
 
 @pytest.mark.parametrize(("value", "error", "shown"), [

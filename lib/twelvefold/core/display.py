@@ -67,12 +67,13 @@ def _readable(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _html(readable: pd.DataFrame, text: set[str]) -> str:
-    """An HTML table; the columns named in `text` are set flush left, numbers flush right."""
+    """An HTML table; the columns named in `text` are set flush left, numbers flush right and never broken."""
 
     def row(tag: str, cells: Iterable[str]) -> str:
         styled = zip(readable.columns, cells, strict=True)
-        sides = [("left" if name in text else "right", html.escape(cell)) for name, cell in styled]
-        return "<tr>" + "".join(f'<{tag} style="text-align: {side}">{cell}</{tag}>' for side, cell in sides) + "</tr>"
+        number = "text-align: right" if tag == "th" else "text-align: right; white-space: nowrap"
+        looks = [("text-align: left" if name in text else number, html.escape(cell)) for name, cell in styled]
+        return "<tr>" + "".join(f'<{tag} style="{look}">{cell}</{tag}>' for look, cell in looks) + "</tr>"
 
     body = [row("td", cells) for cells in readable.itertuples(index=False)]
     head = f"<table>\n<thead>{row('th', readable.columns)}</thead>\n<tbody>\n"
