@@ -212,7 +212,7 @@ def test_the_live_lines(tree: Path) -> None:
 
     def shown(notebooks: list[Notebook]) -> list[str]:
         reporter.start(notebooks)
-        reporter.update("toy/00_x", "running", "drawing 3 of 9")
+        reporter.update("toy/00_x", "running", "8 s, drawing 3 of 9")
         reporter.update("toy/01_x", "failed", "ValueError")
         page = io.StringIO()
         Console(file=page, width=100).print(reporter)
@@ -220,7 +220,7 @@ def test_the_live_lines(tree: Path) -> None:
         return page.getvalue().splitlines()
 
     lines = shown(few)
-    assert len(lines) == 4 and "drawing 3 of 9" in lines[0] and " s " in lines[0] and "ValueError" in lines[1]
+    assert len(lines) == 4 and "8 s, drawing 3 of 9" in lines[0] and "ValueError" in lines[1]
     assert lines[-1].strip().endswith("1 waiting, 1 running, 1 failed")
     assert len(shown(many)) == 3, "of many only the running and the failed ones have a line"
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import threading
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -29,7 +28,6 @@ class LiveReporter:
         self._console = console
         self._lock = threading.Lock()
         self._states: dict[str, tuple[str, str]] = {}
-        self._started: dict[str, float] = {}
         self._live: Live | None = None
 
     def start(self, notebooks: Sequence[Notebook]) -> None:
@@ -39,8 +37,6 @@ class LiveReporter:
 
     def update(self, name: str, state: str, detail: str) -> None:
         with self._lock:
-            if state == "running":
-                self._started.setdefault(name, time.monotonic())
             self._states[name] = (state, detail)
 
     def finish(self, outcomes: Sequence[Outcome]) -> None:
@@ -59,8 +55,7 @@ class LiveReporter:
         return Group(*(self._line(*entry) for entry in shown), Text(count_states([s for s, _ in states.values()])))
 
     def _line(self, name: str, state: str, detail: str) -> Text:
-        seconds = f"{time.monotonic() - self._started[name]:5.0f} s" if state == "running" else " " * 7
-        return Text.assemble((f"{state:<8}", _STYLE.get(state, "")), f" {seconds}  {name}  ", (detail, "dim"),
+        return Text.assemble((f"{state:<8}", _STYLE.get(state, "")), f" {name}  ", (detail, "dim"),
                              no_wrap=True, overflow="ellipsis")
 
 
