@@ -240,7 +240,7 @@ study.print_checks()
 bench = bench_of(populations[0], study.device)
 
 
-def paths(members: int = 24, accept: str = "not worse"):
+def paths(members: int, accept: str):
     """Validation accuracy along greedy and greedier selection"""
     figure, ax = subplots(height=2.4)
     for name, order in (("greedy", "accuracy"), ("greedier", "gain")):

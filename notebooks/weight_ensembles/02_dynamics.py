@@ -188,7 +188,7 @@ study.print_checks()
 bench = bench_of(populations[0], study.device)
 
 
-def path(rule: str = "greedier", ingredients: int = 6):
+def path(rule: str, ingredients: int):
     """Accuracy along forced additions in one training run"""
     trace = cook(bench, FORCED[rule], size=ingredients)
     rows = averages(bench.weights, trace.chosen)

@@ -192,7 +192,7 @@ bench = bench_of(populations[0], study.device)
 ranked = ranked_pairs(bench.pairwise("d_D"))
 
 
-def pair(rank: float = 0.5):
+def pair(rank: float):
     """Test accuracy of two ingredients and of their average, by the pair's rank in diversity"""
     i, j, distance = ranked[round(rank * (len(ranked) - 1))]
     rows = torch.stack([bench.weights[i], bench.weights[j], (bench.weights[i] + bench.weights[j]) / 2])

@@ -187,7 +187,7 @@ everything = torch.cat([bench.weights, averages(bench.weights, trace.chosen)[1:]
 matrices = {"with averages": euclidean(everything).cpu(), "ingredients only": euclidean(bench.weights).cpu()}
 
 
-def settling(points: str = "with averages", iterations: int = 20):
+def settling(points: str, iterations: int):
     """Map of one population after some iterations of SMACOF"""
     places, stress = smacof(matrices[points], iterations=iterations, tolerance=0.0)
     return settling_figure(places, bench.individual, float(stress))

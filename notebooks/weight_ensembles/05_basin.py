@@ -177,7 +177,7 @@ own = {**populations[0], "members": 2 * scale.pairs, "initialisation": "differen
 arms = {"shared": bench_of(populations[0], study.device), "different": bench_of(own, study.device)}
 
 
-def walk(alpha: float = 0.5, initialisation: str = "different"):
+def walk(alpha: float, initialisation: str):
     """Answers of the network on the segment between two ingredients"""
     bench = arms[initialisation]
     here = torch.lerp(bench.weights[0], bench.weights[1], alpha)[None]
