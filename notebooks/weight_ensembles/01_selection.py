@@ -143,7 +143,8 @@ study.declare(selection.CLAIMS)
 # - `data`, `architecture`, `size`: quick has 5,000 MNIST digits of 14x14 pixels and an MLP 196-64-64-10, small enough
 #   to train hundreds of ingredients on one core; gpu the same digits at 28x28 and a small convolutional network; paper
 #   OfficeHome and ResNet-50.
-# - `members` $N$: 24 is the least at which greedier has a choice at several steps; 128 and 60 at the larger presets.
+# - `members` $N$: 24, so that twelve populations in two regimes fit on one core; 128 on a GPU, and 60 at
+#   paper, as many as DiWA trained.
 # - `replicates`: training runs, each with its own split, pretraining and population. They are the unit of every
 #   interval; 12 is what one core can do in the time of this preset, 20 is where the bootstrap interval becomes
 #   reliable. At paper there are four target domains with three trials each.
