@@ -45,8 +45,9 @@ def widgets(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return given
 
 
-CONTROLS: dict[str, Any] = {"members": (2, 24), "rate": (0.0, 1.0, 0.1), "rule": ["greedy", "all"], "ties": True}
-DEFAULTS = {"members": 13, "rate": 0.5, "rule": "greedy", "ties": True}
+CONTROLS: dict[str, Any] = {"members": (2, 24), "rate": (0.0, 1.0, 0.1), "rule": ["greedy", "all"], "ties": True,
+                            "words": "a b"}  # fmt: skip
+DEFAULTS = {"members": 13, "rate": 0.5, "rule": "greedy", "ties": True, "words": "a b"}
 
 
 def test_defaults_by_hand() -> None:
@@ -69,7 +70,7 @@ def test_a_script_shows_the_static_picture_once(shown: list[str]) -> None:
     draw = Drawing()
     explore.explore(draw, **CONTROLS)
     assert draw.calls == [DEFAULTS]
-    assert shown == ["A line that gets steeper, at members = 13, rate = 0.5, rule = greedy, ties = True."]
+    assert shown == ["A line that gets steeper, at members = 13, rate = 0.5, rule = greedy, ties = True, words = a b."]
     assert plt.get_fignums() == []
 
 
@@ -100,6 +101,25 @@ def test_moving_a_widget_draws_again(shown: list[str], widgets: list[Any]) -> No
     assert isinstance(draw.calls[-1]["members"], int)
 
 
+def test_what_a_reader_types_wrongly_is_answered_in_words(
+    shown: list[str], widgets: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts: list[str] = []
+    monkeypatch.setattr(display, "show_markdown", texts.append)
+
+    def draw(words: str) -> Any:
+        if "x" in words:
+            raise ValueError("'x' is not a word of the lexicon")
+        return plotting.subplots()[0]
+
+    explore.explore(draw, words="a b")
+    (interactive,) = widgets
+    interactive.kwargs_widgets[0].value = "a x"
+    assert texts == ["Not accepted: 'x' is not a word of the lexicon"]
+    interactive.kwargs_widgets[0].value = "b a"
+    assert len(texts) == 1 and shown[-1].endswith("words = b a.")
+
+
 def test_without_ipywidgets_the_picture_stays(
     shown: list[str], widgets: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -119,7 +139,7 @@ def test_a_drawing_may_show_itself(shown: list[str], capsys: pytest.CaptureFixtu
 
 @pytest.mark.parametrize(
     "control",
-    [3, 0.5, "a", None, [], (), (1,), (2, 1), (1, 1), (0, 1, 0), (0, 1, 2), (0, 1, -1), (0, 1, 1, 1),
+    [3, 0.5, None, [], (), (1,), (2, 1), (1, 1), (0, 1, 0), (0, 1, 2), (0, 1, -1), (0, 1, 1, 1),
      ("a", "b"), (True, 3)],
 )
 def test_bad_controls_are_refused_by_name(control: Any) -> None:

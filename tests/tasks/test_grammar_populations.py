@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,10 +22,12 @@ from twelvefold.tasks.grammar_populations import (
     grammar_population,
     id_set,
     ids,
+    kept_weights,
     mix_of,
     ood_set,
     orders,
     rules_followed,
+    sweep_populations,
     vocabulary_of,
 )
 from twelvefold.tasks.items import Items
@@ -56,15 +59,15 @@ def trained() -> tuple[TransformerConfig, Weights]:
     }  # fmt: skip
     result = grammar_population(**point)
     config = TransformerConfig(vocabulary=vocabulary_of("question", "small").size, **point["architecture"])
-    return config, result["weights"]
+    return config, kept_weights(result)
 
 
 def test_a_member_is_what_it_is_alone(population: dict[str, Any]) -> None:
     alone = grammar_population(**POINT | {"mixes": POINT["mixes"][1:], "members": [[0, 3, 5]], "kept": 1})
     for name in ("loss", "ood", "id", "exact"):
         assert torch.equal(alone[name][0], population[name][2]), name
-    for name, weight in alone["weights"].items():
-        assert torch.equal(weight[0], population["weights"][name][2]), name
+    for name, weight in kept_weights(alone).items():
+        assert torch.equal(weight[0], kept_weights(population)[name][2]), name
 
 
 def test_shapes_and_first_record(population: dict[str, Any]) -> None:
@@ -72,7 +75,8 @@ def test_shapes_and_first_record(population: dict[str, Any]) -> None:
     assert population["loss"].shape == (3, 3) and bool((population["loss"][:, 0] == 0).all())
     # before training, members 0 and 1 are one network: they share their initial weights
     assert torch.equal(population["ood"][0, 0], population["ood"][1, 0])
-    assert not torch.equal(population["weights"]["embedding"][0], population["weights"]["embedding"][1])
+    embedding = kept_weights(population)["embedding"]
+    assert not torch.equal(embedding[0], embedding[1])
 
 
 def test_questions_tell_both_rules_apart() -> None:
@@ -135,6 +139,24 @@ def test_items_keep_their_order_of_ids() -> None:
     shuffled = np.random.default_rng(0).permutation(25)
     before: Tensor = answers(config, weights, items)
     assert torch.equal(before[:, shuffled], answers(config, weights, items.take(shuffled)))
+
+
+@pytest.mark.parametrize("shard", [1, 2, 3, 9])
+def test_shards_are_the_population(
+    shard: int, population: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TWELVEFOLD_CACHE", str(tmp_path))
+    (result,) = sweep_populations([POINT | {"kept": 2}], shard)
+    for name in ("ood", "id", "exact", "loss"):
+        np.testing.assert_array_equal(result[name], population[name].numpy())
+    for name, weight in kept_weights(result).items():
+        assert torch.equal(weight, kept_weights(population)[name][:2])
+    assert len(list(tmp_path.rglob("*.npz"))) == -(-3 // shard)
+
+
+def test_empty_shards_are_refused() -> None:
+    with pytest.raises(ValueError, match="shard = 0"):
+        sweep_populations([POINT], 0)
 
 
 @pytest.mark.parametrize(

@@ -7,25 +7,26 @@ from typing import Any
 
 from . import display, plotting, progress
 
-Control = tuple[float, ...] | list[Any] | bool
+Control = tuple[float, ...] | list[Any] | bool | str
 _DPI = 100
 
 
 class ExploreError(ValueError):
-    """A control that is neither a range nor a list nor a switch."""
+    """A control that is neither a range nor a list nor a switch nor a text."""
 
 
 def default(name: str, control: Control) -> Any:
-    """Return the value at which a control starts: the middle step of a range, the first of a list, the switch itself.
+    """Return the value at which a control starts: the middle step of a range, the first of a list, the switch or the
+    text itself.
 
     Args:
         name: name of the control, for messages.
-        control: `(low, high)` or `(low, high, step)`, a list of choices, or a bool.
+        control: `(low, high)` or `(low, high, step)`, a list of choices, a bool, or a text to be typed over.
 
     Raises:
         ExploreError: anything else.
     """
-    if isinstance(control, bool):
+    if isinstance(control, bool | str):
         return control
     if isinstance(control, list):
         if not control:
@@ -39,7 +40,7 @@ def default(name: str, control: Control) -> Any:
 def _range(name: str, control: Any) -> tuple[float, float, float]:
     numbers = isinstance(control, tuple) and all(type(x) in (int, float) for x in control)
     if not numbers or len(control) not in (2, 3):
-        accepted = "accepted are a range (low, high) or (low, high, step), a list of choices, or a bool"
+        accepted = "accepted are a range (low, high) or (low, high, step), a list of choices, a bool, or a text"
         raise ExploreError(f"control {name} = {control!r}; {accepted}.")
     low, high = control[:2]
     whole = isinstance(low, int) and isinstance(high, int)
@@ -55,6 +56,9 @@ def _widget(name: str, control: Control) -> Any:
     value = default(name, control)
     if isinstance(control, bool):
         return ipywidgets.Checkbox(value=value, description=name)
+    if isinstance(control, str):
+        wide = ipywidgets.Layout(width="95%")
+        return ipywidgets.Text(value=value, description=name, continuous_update=False, layout=wide)
     if isinstance(control, list):
         return ipywidgets.Dropdown(options=control, value=value, description=name)
     low, high, step = _range(name, control)
@@ -78,6 +82,14 @@ def _show(draw: Callable[..., Any], values: dict[str, Any]) -> None:
         plt.close(result)
 
 
+def _redraw(draw: Callable[..., Any], values: dict[str, Any]) -> None:
+    """Draw a reader's setting; what `draw` does not accept is said in its own words, without a traceback."""
+    try:
+        _show(draw, values)
+    except ValueError as error:
+        display.show_markdown(f"Not accepted: {error}")
+
+
 def explore(draw: Callable[..., Any], **controls: Control) -> None:
     """Show `draw` at the default setting, then, where somebody can move them, the controls that redraw it.
 
@@ -87,7 +99,8 @@ def explore(draw: Callable[..., Any], **controls: Control) -> None:
 
     Args:
         draw: called with one keyword argument per control. The first line of its docstring describes the picture.
-        controls: per argument of `draw` a range `(low, high)` or `(low, high, step)`, a list of choices, or a bool.
+        controls: per argument of `draw` a range `(low, high)` or `(low, high, step)`, a list of choices, a bool,
+            or a text, over which the reader types; `draw` refuses what it does not understand with a ValueError.
 
     Raises:
         ExploreError: no control, or one of another kind.
@@ -108,4 +121,4 @@ def explore(draw: Callable[..., Any], **controls: Control) -> None:
     from IPython.display import display as show
 
     widgets = {name: _widget(name, control) for name, control in controls.items()}
-    show(ipywidgets.interactive(lambda **chosen: _show(draw, chosen), **widgets))
+    show(ipywidgets.interactive(lambda **chosen: _redraw(draw, chosen), **widgets))

@@ -6,7 +6,7 @@ population reads the same cache entry.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from twelvefold.core.checkpoint import Checkpoint
 from twelvefold.core.seeds import numpy_generator, torch_generator
+from twelvefold.core.sweep import sweep
 from twelvefold.nn.counter_random import mask_keys
 from twelvefold.nn.exact_match import exact_match, passes
 from twelvefold.nn.transformer import Weights, forward, initial_weights
@@ -35,6 +36,8 @@ class Member(NamedTuple):
     initial: int
     order: int
 
+
+_KEPT = "weights/"  # before the names of kept weights in a result
 
 Mix = questions.QuestionMix | tenses.TenseMix
 
@@ -159,7 +162,7 @@ def grammar_population(
     Returns:
         ood `[P, C, ood_items]` and id `[P, C, id_items]`: the rule each answer follows (codes of this module);
         exact `[P, C, id_items]`: whether the whole output of the in-distribution item would be right;
-        loss `[P, C]`: mean training loss since the time before; weights `{name: [kept, ...]}`.
+        loss `[P, C]`: mean training loss since the time before; the kept weights, see `kept_weights`.
 
     Raises:
         ValueError: an impossible mix, a member of no mix, fewer items than a batch.
@@ -182,7 +185,16 @@ def grammar_population(
         keys=mask_keys(seed, initial, "dropout masks"), record_at=record_at, record=record, device=device,
         checkpoint=checkpoint, label=f"training {len(who)} networks",
     )  # fmt: skip
-    return trained.records | {"weights": {name: weight[:kept] for name, weight in trained.weights.items()}}
+    return trained.records | {_KEPT + name: weight[:kept] for name, weight in trained.weights.items()}
+
+
+def kept_weights(result: Mapping[str, Any], device: str | torch.device = "cpu") -> Weights:
+    """The final weights `{name: [kept, ...]}` in a result of `grammar_population`."""
+    return {
+        name.removeprefix(_KEPT): torch.as_tensor(value).to(device)
+        for name, value in result.items()
+        if name.startswith(_KEPT)
+    }
 
 
 def _by_mix(
@@ -218,3 +230,39 @@ def _check(mixes: Sequence[Any], members: Sequence[Sequence[int]], items: int, b
         raise ValueError(f"batch = {batch}; a number from 1 to items = {items} is needed")
     if not 0 <= kept <= len(members):
         raise ValueError(f"kept = {kept}; a number from 0 to {len(members)} members is needed")
+
+
+def sweep_populations(
+    points: Sequence[Mapping[str, Any]], shard: int, *, device: str | torch.device = "cpu", label: str = "training"
+) -> list[dict[str, Any]]:
+    """Results of `grammar_population` at each point, trained in shards of at most `shard` members.
+
+    Every shard is a point of one sweep, so that `joblib.parallel_config` spreads the members of large populations over
+    machines, and a killed run loses at most a shard's last minute. A member is the same in any shard.
+
+    Args:
+        points: arguments of `grammar_population`.
+        shard: members trained by one call, at least 1.
+        device, label: as in `core.sweep.sweep`.
+
+    Raises:
+        ValueError: `shard` is less than 1; otherwise as `grammar_population`.
+    """
+    if shard < 1:
+        raise ValueError(f"shard = {shard}; at least 1 member is needed")
+    parts = [list(shards(point, shard)) for point in points]
+    flat = iter(sweep(grammar_population, [part for own in parts for part in own], device=device, label=label))
+    return [_merged([next(flat) for _ in own]) for own in parts]
+
+
+def shards(point: Mapping[str, Any], shard: int) -> Iterator[dict[str, Any]]:
+    """Points of at most `shard` members each that together train the members of a point of `grammar_population`."""
+    members, kept = point["members"], point.get("kept", 0)
+    for first in range(0, len(members), shard):
+        own = members[first : first + shard]
+        yield {**point, "members": own, "kept": min(max(kept - first, 0), len(own))}
+
+
+def _merged(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Join shards along the members, the first dimension of everything."""
+    return {name: np.concatenate([result[name] for result in results]) for name in results[0]}
