@@ -109,7 +109,7 @@ study.declare(diversity.CLAIMS)
 # ## The scale
 #
 # Networks and training are those of `02_center_embedding` (the reasons stand there), and so are, at gpu and paper, the
-# runs on all trees. quick has to train six populations here and takes fewer `steps` and `runs` for all of them.
+# runs on all trees. quick has to train six populations here and takes fewer `steps` for all of them.
 #
 # - `shares` of centre-embedded declaratives, the rows of the picture: the two ends.
 # - `trees` kept, once among the trees of questions and once among those of declaratives. The smallest is few enough to
@@ -121,7 +121,7 @@ study.declare(diversity.CLAIMS)
 
 # %%
 scale = study.scale(
-    quick={**SCALES["quick"], "steps": 900, "runs": 5, "shares": [0.0, 1.0], "trees": [3, 8], "tree_runs": 5},
+    quick={**SCALES["quick"], "steps": 500, "shares": [0.0, 1.0], "trees": [3, 8], "tree_runs": 6},
     gpu={**SCALES["gpu"], "shares": [0.0, 1.0], "trees": [4, 10, 25, 50], "tree_runs": 16},
     paper={**SCALES["paper"], "shares": [0.0, 0.5, 1.0], "trees": [4, 10, 20, 40, 70], "tree_runs": 50},
 )

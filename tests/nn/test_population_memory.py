@@ -1,5 +1,7 @@
 """Memory of a population: the estimate is an upper bound of what is really allocated, and chunks follow from it."""
 
+import sys
+
 import pytest
 import torch
 from twelvefold.core.seeds import torch_generator
@@ -96,3 +98,9 @@ def test_the_estimate_is_an_upper_bound_on_cuda(shape):
     torch.cuda.synchronize()
     really = torch.cuda.max_memory_allocated() - before
     assert really <= members * pm.training_bytes(config, batch, length)
+
+
+def test_without_psutil_the_cap_alone_decides(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psutil", None)
+    config = SHAPES["post, dropout"][0]
+    assert 1 < pm.members_at_once(config, (8, 25), 10_000, CPU) < 10_000

@@ -85,7 +85,7 @@ def test_the_study_bears_the_notebooks_name_and_takes_the_parameters(notebook: N
 def test_claims_and_scale_stand_before_anything_is_computed(notebook: Notebook) -> None:
     (declared,), (scaled,) = where_called(notebook, "study.declare"), where_called(notebook, "study.scale")
     (recorded,) = where_called(notebook, "study.runs")
-    computed = where_called(notebook, "sweep")
+    computed = where_called(notebook, "sweep") + where_called(notebook, "sweep_populations")
     assert computed, "a notebook's experiment goes through sweep"
     assert max(declared, scaled) < min(computed) <= max(computed) <= recorded
 

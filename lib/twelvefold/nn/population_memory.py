@@ -12,6 +12,7 @@ from twelvefold.nn.transformer_config import TransformerConfig
 # twice this size took 10 % longer per member, and smaller ones gained nothing.
 _SHARE = {"cpu": 0.5, "cuda": 0.8}
 _CAP = {"cpu": 192 * 2**20}
+_UNKNOWN = 2**62
 
 
 def training_bytes(config: TransformerConfig, batch: int, tokens: int) -> int:
@@ -29,12 +30,14 @@ def training_bytes(config: TransformerConfig, batch: int, tokens: int) -> int:
 
 
 def free_bytes(device: torch.device) -> int:
-    """Memory in bytes that is free on a device."""
+    """Memory in bytes that is free on a device; a very large number where nothing can tell."""
     if device.type == "cuda":
         kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # by torch, for reuse
         return torch.cuda.mem_get_info(device)[0] + kept
-    import psutil
-
+    try:
+        import psutil
+    except ModuleNotFoundError:  # an optional dependency; the cap on a chunk holds all the same
+        return _UNKNOWN
     return int(psutil.virtual_memory().available)
 
 

@@ -18,21 +18,21 @@ from twelvefold.tasks.rule_following import rule_curves
 SCALES: dict[str, dict[str, Any]] = {
     "quick": {
         "lexicon": "full", "longest": 23, "items": 20_000, "width": 32, "layers": 4, "heads": 2, "norm": "pre",
-        "activation": "gelu", "tied_head": False, "dropout": 0.0, "batch": 8, "steps": 1200, "learning_rate": 3e-3,
-        "warmup": 0.05, "records": 16, "ood_items": 120, "id_items": 60, "runs": 6, "shard": 6, "precision": "float32",
-        "shares": [0.0, 0.5, 1.0],
+        "activation": "gelu", "tied_head": False, "dropout": 0.0, "batch": 16, "steps": 900, "learning_rate": 3e-3,
+        "warmup": 0.05, "beta2": 0.98, "records": 13, "ood_items": 120, "id_items": 60, "runs": 6, "shard": 6,
+        "precision": "float32", "shares": [0.0, 0.5, 1.0],
     },
     "gpu": {
         "lexicon": "full", "longest": None, "items": 100_000, "width": 128, "layers": 4, "heads": 4, "norm": "post",
         "activation": "relu", "tied_head": True, "dropout": 0.1, "batch": 8, "steps": 12_000, "learning_rate": 1e-3,
-        "warmup": 0.05, "records": 26, "ood_items": 400, "id_items": 200, "runs": 64, "shard": 64,
+        "warmup": 0.05, "beta2": 0.999, "records": 26, "ood_items": 400, "id_items": 200, "runs": 64, "shard": 64,
         "precision": "bfloat16", "shares": [0.0, 0.05, 0.2, 0.5, 1.0],
     },
     "paper": {
         "lexicon": "full", "longest": None, "items": 100_000, "width": 512, "layers": 6, "heads": 8, "norm": "post",
         "activation": "relu", "tied_head": True, "dropout": 0.1, "batch": 8, "steps": 300_000, "learning_rate": 1e-4,
-        "warmup": 1 / 30, "records": 151, "ood_items": 10_000, "id_items": 1_000, "runs": 50, "shard": 5,
-        "precision": "float32", "shares": [0.0, 0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 1.0],
+        "warmup": 1 / 30, "beta2": 0.999, "records": 151, "ood_items": 10_000, "id_items": 1_000, "runs": 50,
+        "shard": 5, "precision": "float32", "shares": [0.0, 0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 1.0],
     },
 }  # fmt: skip
 
@@ -61,7 +61,7 @@ def population_point(
         },
         "recipe": {
             "steps": scale.steps, "learning_rate": scale.learning_rate, "warmup": round(scale.warmup * scale.steps),
-            "epsilon": 1e-7, "precision": scale.precision,
+            "beta2": scale.beta2, "epsilon": 1e-7, "precision": scale.precision,
         },
         "record_at": record_times(scale.steps, scale.records),
         "ood_items": scale.ood_items, "id_items": scale.id_items, "kept": kept,
