@@ -14,7 +14,7 @@ from twelvefold.papers.hier_gen import diversity, tree_tests
 from twelvefold.papers.hier_gen.populations import SCALES, share_points
 from twelvefold.papers.hier_gen.seeds import plotting
 from twelvefold.papers.hier_gen.seeds.regimes import conditions, most_frequent, regime
-from twelvefold.tasks.grammar_populations import BOTH, HIERARCHICAL, LINEAR
+from twelvefold.tasks.grammar_populations import BOTH, HIERARCHICAL, LINEAR, shards
 from twelvefold.tasks.question_formation import QuestionMix, id_questions, kept_trees, vocabulary
 
 SCALE = {**SCALES["quick"], "longest": 23, "shares": [0.0, 1.0], "trees": [4, 10], "runs": 6, "tree_runs": 5,
@@ -204,6 +204,20 @@ def test_rows_join_curves_with_the_tests_on_trees():
     assert table.loc[(1.0, 30, 2), "seen"] == pytest.approx(3 / 50) and np.isnan(table.loc[(1.0, 30, 2), "unseen"])
     assert table.loc[(0.0, 10, 4), "final"] == pytest.approx(0.05)
     assert frame["seen"].notna().sum() == 6 * 5  # at the last checkpoint alone
+
+
+def test_shards_of_a_population_give_the_rows_of_the_whole():
+    scale = SimpleNamespace(**SCALE)
+    points, every = diversity.tree_points(scale, 10_000), diversity.all_tree_points(scale, 10_000)
+    tests = [{"seen": np.linspace(0.5, 0.9, 5), "unseen": np.linspace(0.1, 0.5, 5)} for _ in points]
+    results, all_results = [results_of(point) for point in points], [results_of(point) for point in every]
+    whole = diversity.diversity_runs(points, results, tests, every, all_results)
+    parts = [(part, first) for point in points for part, first in zip(shards(point, 2), (0, 2, 4), strict=True)]
+    own = [{name: value[first : first + 2] for name, value in results_of(points[0]).items()} for _, first in parts]
+    own_tests = [{name: value[first : first + 2] for name, value in tests[0].items()} for _, first in parts]
+    cut = diversity.diversity_runs([part for part, _ in parts], own, own_tests, every, all_results)
+    keys = ["all_trees", "share", "trees", "replicate", "step"]
+    pd.testing.assert_frame_equal(*(frame.sort_values(keys, ignore_index=True) for frame in (whole, cut)))
 
 
 def test_the_explored_picture_lists_the_kept_trees():

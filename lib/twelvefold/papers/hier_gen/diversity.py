@@ -103,16 +103,17 @@ def diversity_runs(
     all_points: Sequence[Mapping[str, Any]], all_results: Sequence[Mapping[str, Any]],
 ) -> pd.DataFrame:  # fmt: skip
     """Tidy curves: share, trees (number of question trees), all_trees, replicate, step, `COLUMNS`, and at the last step
-    the accuracies `seen` and `unseen` (empty where there is no unseen tree), with six decimals.
+    the accuracies `seen` and `unseen` (empty where there is no unseen tree), with six decimals. A population may come
+    in shards.
 
     Of the populations with all trees only the replicates are taken that the others have.
     """
-    frames, runs = [], max(len(point["members"]) for point in points)
+    frames, replicates = [], {member[1] for point in points for member in point["members"]}
     for point, result, test in zip(points, results, tests, strict=True):
         frames.append(_frame(point, result, test["seen"], test["unseen"]).assign(all_trees=False))
     for point, result in zip(all_points, all_results, strict=True):
         frame = _frame(point, result, None, None).assign(all_trees=True)
-        frames.append(frame[frame["replicate"] < runs])
+        frames.append(frame[frame["replicate"].isin(replicates)])
     wanted = ["share", "trees", "all_trees", "replicate", "step", *COLUMNS, "seen", "unseen"]
     return pd.concat(frames, ignore_index=True)[wanted].round(6)
 
