@@ -32,9 +32,10 @@ device: str = "auto"  # "auto", "cpu", "cuda", "cuda:1", "mps"
 #
 # Let $a_t$ be the share H of out-of-distribution questions that a run answers by the hierarchical rule at checkpoint
 # $t$. The **linear** rule gives $a_t = 0$, the **hierarchical** rule $a_t = 1$. Two numbers describe a run: its final
-# distance from the nearer rule, and its **total variation** over the last two thirds of training,
+# distance from the nearer rule, and its **total variation** over the last two thirds of training, whose $C$ checkpoints
+# are numbered from 1 here:
 #
-# $$d = \min(a_T,\; 1 - a_T), \qquad
+# $$d = \min(a_C,\; 1 - a_C), \qquad
 #   \mathrm{TV} = \frac{1}{C - 1} \sum_{t=2}^{C} \lvert a_t - a_{t-1} \rvert .$$
 #
 # If training ends in one of two states, runs fall into two groups: *committed* ones with small $d$ and small TV, and
@@ -195,6 +196,8 @@ study.print_checks()
 # - *Stable runs sit at a rule* may hold because all stable runs follow the **linear** rule. The figure and the table
 #   *classes* tell: only stable runs at both rules make the picture bimodal. With stable runs at one rule alone, the
 #   claim says that runs which have left it keep moving.
+# - The intervals of the first two claims take all runs as independent. If the correlations in *pairing* are near 1,
+#   runs of one replicate repeat each other and the intervals are too narrow: the claims are then weaker than they look.
 # - If it holds pooled and not within the shares (*variants*), the shares make the correlation: data with more
 #   centre-embedding would be less stable and less linear, and commitment would add nothing.
 # - A high H on subject-gap questions alone can come from a shallow rule ("front the first auxiliary that does not
@@ -204,8 +207,9 @@ study.print_checks()
 # - The variance over both draws may be larger than the sum of the two parts: then a draw matters more under some values
 #   of the other. If the two arms do not differ, neither draw can be called the cause.
 #
-# **What differs from the paper.** Networks are small and trained for fewer updates, so that runs may still be moving
-# where the paper's have settled; the learning rate decays to zero, which freezes every run at the end and lowers its
+# **What differs from the paper.** The pool has the runs with centre-embedded copies alone, which are no mixture, so as
+# to have more of them. Networks are small and trained for fewer updates, so that runs may still be moving where the
+# paper's have settled; the learning rate decays to zero, which freezes every run at the end and lowers its
 # total variation. The number of runs, the threshold of stability and the mixes behind the paper's figure could not be
 # read.
 

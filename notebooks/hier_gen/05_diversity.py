@@ -32,9 +32,9 @@ device: str = "auto"  # "auto", "cpu", "cuda", "cuda:1", "mps"
 #
 # A **tree** is here what the paper calls one: a sentence with every word replaced by its class and every noun marked as
 # singular or plural. With other words of the same classes a sentence keeps its tree; with a plural in place of a
-# singular it has another. The number $K$ of distinct trees in the training set is the **diversity** of the data; the
-# number of sentences and the words stay what they were. The share of centre-embedded declaratives is their
-# **complexity**.
+# singular it has another. The number $K$ of distinct trees that the training questions have is the **diversity** of the
+# data; the copied declaratives keep as many of theirs. The number of sentences and the words stay what they were. The
+# share of centre-embedded declaratives is their **complexity**.
 #
 # A network can answer questions of $K$ trees without any rule: it recognises the tree and knows the place of the
 # auxiliary to move. It is found out by questions of trees that it has not seen. So every run is tested on three sets:
@@ -185,11 +185,14 @@ study.print_checks()
 #   falls only after a rule is found.
 # - A low total variation may also mean that a run has not begun to learn. The table *conditions* gives the number of
 #   runs that learned their seen trees, and *variants* the same differences for these.
+# - The names in the picture depend on thresholds. A run whose total variation is near the one for *unstable* could as
+#   well have another name, so look at the curves first. *Memorises* is asked before *unstable*: such a run may move.
 # - A run that memorises follows no rule, and its H may lie anywhere; H near 0 with few trees is not the linear rule.
 #
 # **What differs from the paper.** Small networks and few updates. Trees are kept at random, questions and declaratives
-# apart; words are drawn anew, so that sentences do not repeat. How the paper drew its sets of trees, and which mixes
-# its figure uses, could not be read. Where `longest` is set, the number of all trees is smaller than the paper's.
+# apart, and $K$ counts those of questions (the paper's numbers go up to 374, which is both together). Words are drawn
+# anew, so that sentences seldom repeat. How the paper drew its sets of trees, and which mixes its figure uses, could
+# not be read. Where `longest` is set, the number of all trees is smaller than the paper's.
 
 # %% [markdown]
 # ## Explore

@@ -226,8 +226,8 @@ explore(rules_of, sentence="the poets who my baker helped laughed")
 # - T. Qin, N. Saphra, D. Alvarez-Melis, arXiv 2412.04619 (2024), EMNLP 2025: the paper.
 # - R. T. McCoy, R. Frank, T. Linzen, *Does syntax need to grow on trees? Sources of hierarchical inductive bias in
 #   sequence-to-sequence networks*, TACL 2020: the task and its grammar.
-# - K. Ahuja et al., *Learning syntax without planting trees: understanding when and why transformers generalize
-#   hierarchically*, arXiv 2404.16367 (2024): language models on both tasks.
+# - K. Ahuja et al., *Learning syntax without planting trees: understanding hierarchical generalization in
+#   transformers*, arXiv 2404.16367 (2024): language models on both tasks.
 # - T. Linzen, E. Dupoux, Y. Goldberg, *Assessing the ability of LSTMs to learn syntax-sensitive dependencies*, TACL
 #   2016: agreement across attracting nouns.
 

@@ -1,4 +1,4 @@
-"""Learning-rate schedules: linear warm-up, then a decay to zero."""
+"""Learning-rate schedules: linear warm-up, then a decay to zero or a constant rate."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ Decay = Literal["linear", "cosine", "constant"]
 
 
 def learning_rate(step: int, *, peak: float, steps: int, warmup: int, decay: Decay) -> float:
-    """Learning rate of update `step` (0, 1, ...): it rises linearly over `warmup` updates and reaches 0 after `steps`.
+    """Learning rate of update `step` (0, 1, ...): it rises linearly over `warmup` updates, then falls to reach 0 after
+    `steps`, or stays at its peak where `decay` is "constant".
 
     Raises:
         ValueError: an unknown decay, or a warm-up that is negative or longer than the training.

@@ -28,6 +28,7 @@ from twelvefold.tasks.vocabulary import Vocabulary
 
 NEITHER, HIERARCHICAL, LINEAR, BOTH = 0, 1, 2, 3  # how an answer relates to the two rules
 
+
 class Member(NamedTuple):
     """A network of a population: the number of its mix, and the replicates that draw its initial weights (with its
     dropout) and its data order."""
@@ -161,7 +162,8 @@ def grammar_population(
 
     Returns:
         ood `[P, C, ood_items]` and id `[P, C, id_items]`: the rule each answer follows (codes of this module);
-        exact `[P, C, id_items]`: whether the whole output of the in-distribution item would be right;
+        exact `[P, C, id_items]`: whether the output of the in-distribution item would be right from the tested word on
+            (in question formation, all of it);
         loss `[P, C]`: mean training loss since the time before; the kept weights, see `kept_weights`.
 
     Raises:

@@ -31,7 +31,8 @@ def rule_curves(point: Mapping[str, Any], result: Mapping[str, Any]) -> pd.DataF
     Returns:
         Columns mix, initial, order, step; hierarchical and linear (share of out-of-distribution answers that follow the
         rule), hierarchical_<subject kind> for every kind in the test set; id_accuracy (of the tested word) and
-        id_exact (of the whole output) on in-distribution items; loss. Shares and losses have five decimals.
+        id_exact (of the output from the tested word on) on in-distribution items; loss. Shares and losses have five
+        decimals.
     """
     first = point["mixes"][0]
     ood = ood_set(point["task"], first.get("lexicon", "full"), first.get("longest"), point["ood_items"], point["seed"])

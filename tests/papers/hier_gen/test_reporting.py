@@ -1,21 +1,12 @@
-"""What the six results share: one value per run, estimates, cells of tables, and the text of captions."""
+"""What the six results share: one value per run, and the text of captions."""
 
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
-from twelvefold.core import statistics
 from twelvefold.papers.hier_gen import reporting
-from twelvefold.papers.hier_gen.reporting import (
-    count_cells,
-    last_rows,
-    mean_and_error,
-    per_replicate,
-    per_share,
-    rows_of,
-    summary_row,
-)
+from twelvefold.papers.hier_gen.reporting import last_rows, per_replicate, per_share
 
 STUDY = SimpleNamespace(
     level=0.99, scale_values=SimpleNamespace(ood_items=50, longest=23, width=32, layers=2, steps=300, dropout=0.1)
@@ -41,34 +32,10 @@ def test_values_of_runs_come_in_the_order_of_replicates():
         per_share(last_rows(RUNS), 0.3, "hierarchical")
     with pytest.raises(ValueError, match="several rows"):
         per_replicate(RUNS, "hierarchical", share=1.0)
-    with pytest.raises(KeyError, match="no row"):
-        rows_of(RUNS, step=11)
 
 
-def test_estimates_have_the_level_of_the_study_and_need_two_runs():
-    first, second = np.array([0.5, 0.75, 1.0]), np.array([0.25, 0.25, 0.75])
-    expected = statistics.difference(first, second, unit="training run", level=0.99)
-    assert reporting.paired(STUDY, first, second, 0.02) == expected
-    assert reporting.mean_of(STUDY, first, 0.02) == statistics.mean(first, unit="training run", level=0.99)
-    assert reporting.paired(STUDY, [0.5], [0.5], 0.02) is None and reporting.mean_of(STUDY, [0.5], 0.02) is None
-    same = reporting.mean_of(STUDY, [0.5, 0.5], reporting.resolution(STUDY))
-    assert (same.low, same.high) == (0.48, 0.52)
-
-
-def test_intervals_of_figures_have_95_percent():
-    values = np.array([0.1, 0.2, 0.6])
-    wanted = statistics.mean(values, unit="training run", level=0.95)
-    assert reporting.band_of(values) == (wanted.value, wanted.low, wanted.high)
-    assert reporting.band_of([0.3]) == (0.3, 0.3, 0.3)
-
-
-def test_cells_hold_means_with_errors_and_counts_with_binomial_errors():
-    assert mean_and_error([1.0, 2.0, 3.0]) == (2.0, pytest.approx(1 / np.sqrt(3))) and mean_and_error([4.0]) == (4, 0)
-    with pytest.raises(ValueError, match="values is empty"):
-        mean_and_error([])
-    assert summary_row({"a": 1}, [("x", [2.0])]) == {"a": 1, "x": 2.0, "x_se": 0.0}
-    assert count_cells("learned", [True, True, False, True]) == {"learned": 3, "learned_se": pytest.approx(0.75**0.5)}
-    assert count_cells("learned", []) == {"learned": 0, "learned_se": 0.0}
+def test_the_resolution_is_one_question():
+    assert reporting.resolution(STUDY) == 0.02
 
 
 def test_captions_say_the_network_the_length_of_sentences_and_the_runs():

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from twelvefold.core.reporting import band_of, mean_and_error, rows_of
 from twelvefold.core.study import Study
 from twelvefold.core.sweep import sweep
 from twelvefold.nn.functional_population import member
@@ -25,7 +26,7 @@ from twelvefold.papers.weight_ensembles.evaluation import Bench
 from twelvefold.papers.weight_ensembles.images import Labelled, Task
 from twelvefold.papers.weight_ensembles.populations import SCALES, population_points
 from twelvefold.papers.weight_ensembles.recipes import FORCED, SELECTIONS
-from twelvefold.papers.weight_ensembles.reporting import band_of, mean_and_error, per_replicate, rows_of
+from twelvefold.papers.weight_ensembles.reporting import per_replicate
 
 TINY = {**SCALES["quick"], "size": 7, "members": 6, "replicates": 5, "steps": 20, "batch": 8}
 

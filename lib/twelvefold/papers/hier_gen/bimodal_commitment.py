@@ -10,17 +10,9 @@ from scipy.stats import norm
 
 from twelvefold.core.claims import TRAINING_RUN, Claim, above
 from twelvefold.core.comparisons import independent_difference
+from twelvefold.core.reporting import FIGURE_LEVEL, count_cells, mean_and_error, mean_of, summary_row
 from twelvefold.core.study import Study
-from twelvefold.papers.hier_gen.reporting import (
-    FIGURE_LEVEL,
-    PAPER,
-    count_cells,
-    mean_and_error,
-    mean_of,
-    resolution,
-    setting,
-    summary_row,
-)
+from twelvefold.papers.hier_gen.reporting import PAPER, resolution, setting
 from twelvefold.papers.hier_gen.seeds import plotting
 from twelvefold.papers.hier_gen.seeds.measures import (
     commitment_difference,

@@ -13,22 +13,12 @@ import torch
 from scipy import stats
 
 from twelvefold.core.claims import TRAINING_RUN, Claim, above, below, within
+from twelvefold.core.reporting import count_cells, mean_and_error, mean_of, paired, summary_row
 from twelvefold.core.study import Study
 from twelvefold.nn.transformer import forward
 from twelvefold.nn.transformer_config import TransformerConfig
 from twelvefold.papers.hier_gen.populations import population_point, share_points
-from twelvefold.papers.hier_gen.reporting import (
-    PAPER,
-    count_cells,
-    last_rows,
-    mean_and_error,
-    mean_of,
-    paired,
-    per_replicate,
-    resolution,
-    setting,
-    summary_row,
-)
+from twelvefold.papers.hier_gen.reporting import PAPER, last_rows, per_replicate, resolution, setting
 from twelvefold.papers.hier_gen.shares import plotting
 from twelvefold.tasks.grammar_populations import kept_weights, ood_set, vocabulary_of
 from twelvefold.tasks.items import SUBJECTS
@@ -126,9 +116,9 @@ def trajectories_figure(study: Study, runs: pd.DataFrame) -> None:
     """Curves of every run: hierarchical answers on all clauses and on object gaps, and ID accuracy."""
     caption = (
         "Share of hierarchical answers on out-of-distribution questions, all clauses (left) and object gaps only "
-        "(middle), and accuracy on fresh questions of the trained kinds (right), over training. Thin lines: single "
-        "runs; bold lines: their mean. Dotted: the "
-        f"marks {LOW} and {HIGH}, and the gate {LEARNED} of ID accuracy. {setting(runs, study)}"
+        "(middle), and accuracy on fresh questions of the trained kinds (right, ID accuracy), over training. Thin "
+        f"lines: single runs of {RIGHT} and {CENTER}; bold lines: means over runs. Dotted: the marks {LOW} and {HIGH}, "
+        f"and the gate {LEARNED} of ID accuracy. {setting(runs, study)}"
     )
     alt = "Three panels of curves over training updates, thin for single runs and bold for the mean of a condition."
     study.figure(plotting.trajectories_figure(runs), "trajectories", caption, alt)
@@ -138,9 +128,9 @@ def finals_figure(study: Study, runs: pd.DataFrame) -> None:
     """Final share of hierarchical answers of every run by kind of clause."""
     caption = (
         "Share of hierarchical answers at the end by kind of relative clause; one dot per run, hollow where ID "
-        f"accuracy stayed below {LEARNED}; thin lines join runs with the same initial weights and order. Bars: mean "
-        "with its 95 % interval over "
-        f"training runs. {setting(runs, study)}"
+        f"accuracy stayed below {LEARNED}; thin lines, where there are any, join runs of {RIGHT} and {CENTER} with the "
+        "same initial weights and order. Bars: mean with its 95 % interval over training runs. "
+        f"{setting(runs, study)}"
     )
     alt = "Dots for single runs in three groups, all clauses, subject gaps and object gaps, one column per condition."
     study.figure(plotting.kinds_figure(last_rows(runs)), "finals", caption, alt)

@@ -10,17 +10,10 @@ import numpy as np
 import pandas as pd
 
 from twelvefold.core.claims import TRAINING_RUN, Claim, above, below
+from twelvefold.core.reporting import count_cells, mean_and_error, mean_of, summary_row
 from twelvefold.core.study import Study
 from twelvefold.papers.hier_gen.populations import population_point, share_points
-from twelvefold.papers.hier_gen.reporting import (
-    PAPER,
-    count_cells,
-    mean_and_error,
-    mean_of,
-    resolution,
-    setting,
-    summary_row,
-)
+from twelvefold.papers.hier_gen.reporting import PAPER, resolution, setting
 from twelvefold.papers.hier_gen.seeds import plotting
 from twelvefold.papers.hier_gen.seeds.regimes import REGIMES, STABLE, conditions, levels_of, main_share, per_level
 from twelvefold.tasks.grammar_populations import mix_of
@@ -177,10 +170,11 @@ def regimes_figure(study: Study, runs: pd.DataFrame) -> None:
     caption = (
         "Share H of out-of-distribution questions answered by the hierarchical rule over training, one line per "
         "training run in the colour of its regime; columns: number of question trees (and of declarative trees) kept, "
-        "rows: share of centre-embedded declaratives. Each panel names the most frequent regime of its runs, by this "
-        f"rule: not learned = accuracy on seen trees below {LEARNED}; memorises = learned, but below {LEARNED} on "
-        f"unseen trees; unstable = total variation above {STABLE}; else the linear rule (final H below {LOW}), the "
-        f"hierarchical rule (above {HIGH}) or no rule. Marks at the ends: runs that learned (filled) or not (hollow). "
+        "rows: share of centre-embedded declaratives. Each panel names the most frequent regime of its runs, several "
+        f"if equally frequent. A run has the first that applies: not learned = accuracy on seen trees below {LEARNED}; "
+        f"memorises = accuracy on unseen trees below {LEARNED}; unstable = total variation above {STABLE}; linear rule "
+        f"= final H below {LOW}; hierarchical rule = above {HIGH}; no rule. Marks at the ends: runs that learned "
+        "(filled) or not (hollow). "
         f"{setting(runs, study)}"
     )
     alt = "A grid of panels with curves over training: data diversity grows to the right, data complexity upwards."

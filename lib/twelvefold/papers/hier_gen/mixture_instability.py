@@ -8,18 +8,9 @@ import numpy as np
 import pandas as pd
 
 from twelvefold.core.claims import TRAINING_RUN, Claim, above
+from twelvefold.core.reporting import count_cells, mean_and_error, paired, summary_row
 from twelvefold.core.study import Study
-from twelvefold.papers.hier_gen.reporting import (
-    PAPER,
-    count_cells,
-    last_rows,
-    mean_and_error,
-    paired,
-    per_share,
-    resolution,
-    setting,
-    summary_row,
-)
+from twelvefold.papers.hier_gen.reporting import PAPER, last_rows, per_share, resolution, setting
 from twelvefold.papers.hier_gen.shares import plotting
 from twelvefold.tasks.rule_following import LEARNED, commitment, per_run
 

@@ -12,8 +12,9 @@ from scipy import stats
 
 from twelvefold.core import statistics
 from twelvefold.core.claims import DETERMINISTIC, Claim, below, equals
+from twelvefold.core.reporting import rows_of, summary_row
 from twelvefold.core.study import Study
-from twelvefold.papers.hier_gen.reporting import PAPER, rows_of, summary_row
+from twelvefold.papers.hier_gen.reporting import PAPER
 from twelvefold.papers.hier_gen.rules import plotting
 from twelvefold.papers.hier_gen.rules.composition import (
     QUESTION,
@@ -59,6 +60,7 @@ CLAIMS: tuple[Claim, ...] = (
     ),
 )  # fmt: skip
 
+
 def doctored(published: Published) -> Published:
     """The published counts with one of them halved: a wrong table, which the checks must notice."""
     return published | {DOCTORED: published[DOCTORED] // 2}
@@ -99,7 +101,8 @@ def examples_table(study: Study, runs: pd.DataFrame) -> None:
             "hierarchical_rule": text["hierarchical"], "linear_rule": text["linear"],
         })  # fmt: skip
     caption = (
-        "The two tasks and what each rule answers, on sentences of our own lexicon (first items of the first draw). "
+        "The two tasks and what each rule answers, on sentences of our own lexicon (from the first draw, the first of "
+        "a chosen template on which the rules agree, or differ). "
         "The network reads the input and continues; in a copied item the output repeats the input, and the last two "
         "columns say what the rules would have made of it. OOD: out-of-distribution test items."
     )

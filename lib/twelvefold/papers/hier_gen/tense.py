@@ -11,23 +11,12 @@ import pandas as pd
 import torch
 
 from twelvefold.core.claims import TRAINING_RUN, Claim, above
+from twelvefold.core.reporting import count_cells, mean_and_error, mean_of, paired, rows_of, summary_row
 from twelvefold.core.study import Study
 from twelvefold.nn.transformer import forward
 from twelvefold.nn.transformer_config import TransformerConfig
 from twelvefold.papers.hier_gen.populations import population_point
-from twelvefold.papers.hier_gen.reporting import (
-    PAPER,
-    count_cells,
-    last_rows,
-    mean_and_error,
-    mean_of,
-    paired,
-    per_replicate,
-    resolution,
-    rows_of,
-    setting,
-    summary_row,
-)
+from twelvefold.papers.hier_gen.reporting import PAPER, last_rows, per_replicate, resolution, setting
 from twelvefold.papers.hier_gen.rules import plotting
 from twelvefold.tasks.grammar_populations import kept_weights, ood_set, vocabulary_of
 from twelvefold.tasks.items import SUBJECTS
@@ -119,8 +108,9 @@ def trajectories_figure(study: Study, runs: pd.DataFrame) -> None:
     caption = (
         "Share of hierarchical answers on out-of-distribution items by kind of subject (PP: preposition; subject gap "
         "and object gap: relative clauses), and accuracy on fresh items of the trained kinds, over training. Colour: "
-        "share of RC subjects among the items that change tense. Thin: single runs; bold: their mean; dotted: the "
-        f"marks {LOW} and {HIGH}, and the gate {LEARNED} of ID accuracy. {_setting(runs, study)}"
+        "share of RC subjects among the items that change tense. Thin: single runs of the two extreme mixes; bold: "
+        f"means over runs; dotted: the marks {LOW} and {HIGH}, and the gate {LEARNED} of ID accuracy. "
+        f"{_setting(runs, study)}"
     )
     alt = "Four panels of curves over training updates, thin for single runs and bold for the mean of each mix."
     study.figure(plotting.tense_trajectories_figure(runs), "trajectories", caption, alt)

@@ -8,16 +8,10 @@ import numpy as np
 import pandas as pd
 
 from twelvefold.core.claims import TRAINING_RUN, Claim, above, below
+from twelvefold.core.reporting import mean_of, paired, summary_row
 from twelvefold.core.study import Study
 from twelvefold.papers.weight_ensembles import plotting
-from twelvefold.papers.weight_ensembles.reporting import (
-    PAPER,
-    mean_of,
-    paired,
-    resolution,
-    setting,
-    summary_row,
-)
+from twelvefold.papers.weight_ensembles.reporting import PAPER, resolution, setting
 
 STABLE = 0.02  # the mark below which Frankle et al. (2020) call two networks linearly connected
 _SETTING = f"{PAPER}, setting: all ingredients are fine-tuned from one initialisation; check added here"

@@ -8,19 +8,11 @@ import numpy as np
 import pandas as pd
 
 from twelvefold.core.claims import TRAINING_RUN, Claim, above
+from twelvefold.core.reporting import mean_of, paired, rows_of, summary_row
 from twelvefold.core.study import Study
 from twelvefold.papers.weight_ensembles import plotting
 from twelvefold.papers.weight_ensembles.experiments import CORRELATIONS
-from twelvefold.papers.weight_ensembles.reporting import (
-    PAPER,
-    mean_of,
-    paired,
-    per_replicate,
-    resolution,
-    rows_of,
-    setting,
-    summary_row,
-)
+from twelvefold.papers.weight_ensembles.reporting import PAPER, per_replicate, resolution, setting
 
 RANK_STEP = 1e-3  # a rank correlation over some hundred pairs moves in smaller steps
 MARGIN = 0.005  # half a point of accuracy: about the standard error of one run's test accuracy (2,600 images)

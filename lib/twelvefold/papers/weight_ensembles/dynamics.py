@@ -8,17 +8,10 @@ import numpy as np
 import pandas as pd
 
 from twelvefold.core.claims import TRAINING_RUN, Claim, above
+from twelvefold.core.reporting import paired, summary_row
 from twelvefold.core.study import Study
 from twelvefold.papers.weight_ensembles import plotting
-from twelvefold.papers.weight_ensembles.reporting import (
-    PAPER,
-    SUMMARY,
-    paired,
-    per_replicate,
-    resolution,
-    setting,
-    summary_row,
-)
+from twelvefold.papers.weight_ensembles.reporting import PAPER, SUMMARY, per_replicate, resolution, setting
 
 STEPS = 4  # the claims look at the first four ingredients
 # claim id -> (column, rule, reference)

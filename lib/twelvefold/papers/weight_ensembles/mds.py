@@ -10,17 +10,10 @@ import pandas as pd
 
 from twelvefold.core import seeds
 from twelvefold.core.claims import TRAINING_RUN, Claim, above, below
+from twelvefold.core.reporting import mean_of, paired, rows_of, summary_row
 from twelvefold.core.study import Study
 from twelvefold.papers.weight_ensembles import plotting
-from twelvefold.papers.weight_ensembles.reporting import (
-    PAPER,
-    mean_of,
-    paired,
-    per_replicate,
-    rows_of,
-    setting,
-    summary_row,
-)
+from twelvefold.papers.weight_ensembles.reporting import PAPER, per_replicate, setting
 
 POOR = 0.2  # Kruskal's mark: a stress-1 of 0.2 and more is a poor fit
 SHOWN_PAIRS = 400  # of the Shepard diagram, so that runs.csv stays small

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from twelvefold.core import plotting
 from twelvefold.core.plotting import Style
-from twelvefold.papers.weight_ensembles.reporting import band_of, per_replicate, rows_of
+from twelvefold.core.reporting import band_of, rows_of
+from twelvefold.papers.weight_ensembles.reporting import per_replicate
 
 _BLUE, _ORANGE, _GREEN, _RED, _PURPLE, _BROWN, _PINK, _YELLOW, _SKY = plotting.PALETTE
 INK, SOFT = "#222222", "#9a9a9a"

@@ -1,29 +1,15 @@
-"""Small helpers with which the five results turn rows of runs.csv into numbers per replicate and estimates."""
+"""What the five results share when they read rows of runs.csv and write captions."""
 
 from __future__ import annotations
-
-from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
 
-from twelvefold.core import statistics
-from twelvefold.core.claims import TRAINING_RUN, Estimate
+from twelvefold.core.reporting import rows_of
 from twelvefold.core.study import Study
 
-FIGURE_LEVEL = 0.95  # of the intervals drawn; claims use study.level
 PAPER = "Rojas and Alvarez-Melis 2024 (arXiv 2409.02347)"
 SUMMARY = "according to a third-party summary (sciencestack.ai); the paper's tables could not be read"
-
-
-def rows_of(runs: pd.DataFrame, **where: object) -> pd.DataFrame:
-    """The rows whose columns have the given values; KeyError when there are none."""
-    chosen = runs
-    for column, value in where.items():
-        chosen = chosen[chosen[column] == value]
-    if chosen.empty:
-        raise KeyError(f"runs hold no row with {where}")
-    return chosen
 
 
 def per_replicate(runs: pd.DataFrame, column: str, **where: object) -> np.ndarray:
@@ -39,42 +25,6 @@ def main_regime(runs: pd.DataFrame) -> str:
 def resolution(runs: pd.DataFrame) -> float:
     """Smallest step of a test accuracy, 1 / number of test images."""
     return 1.0 / float(runs["test_images"].min())
-
-
-def paired(study: Study, first: np.ndarray, second: np.ndarray, step: float) -> Estimate | None:
-    """Interval of the mean paired difference over replicates at the level of the claims; None for fewer than two."""
-    if len(first) < 2:
-        return None
-    return statistics.difference(first, second, unit=TRAINING_RUN, level=study.level, resolution=step)
-
-
-def mean_of(study: Study, values: np.ndarray, step: float) -> Estimate | None:
-    """Interval of the mean over replicates at the level of the claims; None for fewer than two."""
-    if len(values) < 2:
-        return None
-    return statistics.mean(values, unit=TRAINING_RUN, level=study.level, resolution=step)
-
-
-def band_of(values: np.ndarray) -> tuple[float, float, float]:
-    """Mean and the ends of its 95 % interval, for drawing; a single value is its own interval."""
-    if len(values) < 2:
-        return float(values[0]), float(values[0]), float(values[0])
-    made = statistics.mean(values, unit=TRAINING_RUN, level=FIGURE_LEVEL)
-    return made.value, made.low, made.high
-
-
-def mean_and_error(values: np.ndarray) -> tuple[float, float]:
-    """Mean and standard error of the mean (0 for a single value)."""
-    spread = float(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0
-    return float(np.mean(values)), spread
-
-
-def summary_row(labels: dict[str, object], numbers: Iterable[tuple[str, np.ndarray]]) -> dict[str, object]:
-    """A table row: labels, then for every named vector its mean `x` and standard error `x_se`."""
-    row = dict(labels)
-    for name, values in numbers:
-        row[name], row[f"{name}_se"] = mean_and_error(values)
-    return row
 
 
 def setting(runs: pd.DataFrame, study: Study) -> str:

@@ -8,19 +8,10 @@ import numpy as np
 import pandas as pd
 
 from twelvefold.core.claims import TRAINING_RUN, Claim, above
+from twelvefold.core.reporting import paired, rows_of, summary_row
 from twelvefold.core.study import Study
 from twelvefold.papers.weight_ensembles import plotting
-from twelvefold.papers.weight_ensembles.reporting import (
-    PAPER,
-    SUMMARY,
-    main_regime,
-    paired,
-    per_replicate,
-    resolution,
-    rows_of,
-    setting,
-    summary_row,
-)
+from twelvefold.papers.weight_ensembles.reporting import PAPER, SUMMARY, main_regime, per_replicate, resolution, setting
 
 SECOND_REGIME = "mild"
 SHIFTS = ("rotation 75", "blur", "contrast", "noise")

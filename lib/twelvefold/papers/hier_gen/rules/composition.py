@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from twelvefold.papers.hier_gen.reporting import rows_of
+from twelvefold.core.reporting import rows_of
 from twelvefold.tasks import question_formation as questions
 from twelvefold.tasks import tense_inflection as tenses
 from twelvefold.tasks.items import SUBJECTS

@@ -17,7 +17,8 @@ from matplotlib.textpath import TextPath
 from numpy.typing import NDArray
 
 from twelvefold.core import plotting
-from twelvefold.papers.hier_gen.reporting import band_of, per_replicate
+from twelvefold.core.reporting import band_of
+from twelvefold.papers.hier_gen.reporting import per_replicate
 from twelvefold.papers.hier_gen.shares.plotting import HIERARCHICAL, INK, LINEAR, SOFT, share_color
 from twelvefold.tasks import question_formation as questions
 from twelvefold.tasks import tense_inflection as tenses
@@ -26,7 +27,7 @@ from twelvefold.tasks.sentence_templates import letters_of, parse_template
 
 _CLAUSE = re.compile("R(?:A?I|A?TDN|DNA?T)")
 _SIZE, _GAP, _ARC = 10.0, 5.0, 30.0  # points: letters, space between words, height of an arc's control points
-_BRACKET = 5.0  # points: more space at the brackets of a clause
+_BRACKET = 7.0  # points: more space at the brackets of a clause
 
 
 def _places(words: Sequence[str], letters: str, start: float) -> NDArray[np.float64]:
@@ -77,7 +78,8 @@ def draw_sentence(ax: Axes, task: str, words: list[str], title: str) -> None:
     for word, (left, _) in zip(words, places, strict=True):
         ax.text(left, 0, word, fontsize=_SIZE, color=INK, va="baseline")
     for clause in _CLAUSE.finditer(letters):
-        left, right = places[clause.start(), 0] - 4, places[clause.end() - 1, 1] + 4
+        # words come out a little wider than measured
+        left, right = places[clause.start(), 0] - 4, places[clause.end() - 1, 1] + 6
         ax.add_patch(Rectangle((left, -4), right - left, 13, color="#eeeeee", linewidth=0, zorder=0))
         for end, inwards in ((left, 2.5), (right, -2.5)):
             ax.plot([end + inwards, end, end, end + inwards], [9, 9, -4, -4], color=INK, linewidth=0.9)

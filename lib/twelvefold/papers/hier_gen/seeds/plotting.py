@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullLocator
 
 from twelvefold.core import plotting
-from twelvefold.papers.hier_gen.reporting import band_of
+from twelvefold.core.reporting import band_of
 from twelvefold.papers.hier_gen.seeds.regimes import REGIMES, levels_of, most_frequent
 from twelvefold.papers.hier_gen.shares.plotting import share_color
 from twelvefold.tasks.rule_following import HIGH, LOW
@@ -144,14 +144,18 @@ def _level_names(levels: Sequence[int]) -> list[str]:
 def regimes_figure(runs: pd.DataFrame, frame: pd.DataFrame) -> Figure:
     """Curves of every condition of `runs`: more trees to the right, a larger share upwards, and its regime."""
     levels, shares = levels_of(frame), sorted(frame["share"].unique(), reverse=True)
-    fig, grid = plotting.subplots(len(shares), len(levels), width="page", height=0.8 + 1.45 * len(shares), sharex=True,
+    fig, grid = plotting.subplots(len(shares), len(levels), width="page", height=0.8 + 1.6 * len(shares), sharex=True,
                                   sharey=True, squeeze=False)  # fmt: skip
     for row, share in enumerate(shares):
         for column, level in enumerate(levels):
             ax, here = grid[row, column], (frame["share"] == share) & (frame["trees"] == level)
-            name, count = most_frequent(frame.loc[here, "regime"])
+            of_runs = frame.loc[here, "regime"]
+            _, count = most_frequent(of_runs)
+            # all that are equally frequent: to name one of them would be a choice
+            names = [name for name in REGIMES if int((of_runs == name).sum()) == count]
             _curves_by_regime(ax, runs[(runs["share"] == share) & (runs["trees"] == level)], frame[here])
-            ax.set_title(f"{name}\n{count} of {int(here.sum())} runs", color=INK, fontsize=8)
+            each = " each" if len(names) > 1 else ""
+            ax.set_title("\n".join([*names, f"{count}{each} of {len(of_runs)} runs"]), color=INK, fontsize=8)
             ax.set_ylim(-0.04, 1.04)
             ax.xaxis.set_major_locator(MaxNLocator(3))
     _name_margins(fig, grid, levels, [float(share) for share in shares])

@@ -16,7 +16,8 @@ from matplotlib.patheffects import withStroke
 
 from twelvefold.core import plotting
 from twelvefold.core.plotting import Style
-from twelvefold.papers.hier_gen.reporting import band_of, per_replicate
+from twelvefold.core.reporting import band_of
+from twelvefold.papers.hier_gen.reporting import per_replicate
 from twelvefold.tasks.rule_following import COMMITMENTS, HIGH, LEARNED, LOW
 
 LINEAR, HIERARCHICAL = plotting.PALETTE[0], plotting.PALETTE[3]
@@ -156,7 +157,7 @@ def _share_columns(ax: Axes, frame: pd.DataFrame, column: str) -> None:
 def variation_figure(frame: pd.DataFrame) -> Figure:
     """Total variation and deviation from the median against the share; one row per run with both columns."""
     fig, axes = plotting.subplots(1, 2, width="page", height=2.7)
-    labels = {"variation": "total variation", "deviation": "|final $-$ median of the share|"}
+    labels = {"variation": "total variation", "deviation": "final: distance from the median"}
     for ax, (column, label) in zip(axes, labels.items(), strict=True):
         _share_columns(ax, frame, column)
         ax.set_ylabel(label)
