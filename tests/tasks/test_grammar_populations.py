@@ -154,6 +154,12 @@ def test_shards_are_the_population(
     assert len(list(tmp_path.rglob("*.npz"))) == -(-3 // shard)
 
 
+def test_unknown_tasks_are_refused() -> None:
+    for ask in (lambda: vocabulary_of("sums", "full"), lambda: ood_set("sums", "full", None, 5, 1)):
+        with pytest.raises(ValueError, match="task = 'sums'; known are"):
+            ask()
+
+
 def test_empty_shards_are_refused() -> None:
     with pytest.raises(ValueError, match="shard = 0"):
         sweep_populations([POINT], 0)

@@ -82,6 +82,17 @@ def test_per_run_does_not_depend_on_the_order_of_rows() -> None:
     )
 
 
+def test_a_class_needs_numbers() -> None:
+    with pytest.raises(ValueError, match="final = nan"):
+        commitment(math.nan, 0.0, True, 0.05)
+
+
+def test_per_run_refuses_a_run_that_ends_before_the_window() -> None:
+    rows = pd.concat([frame({0: [0, 0, 0, 0, 0, 0, 0]}), frame({1: [0, 1]})])
+    with pytest.raises(ValueError, match=r"run \(1,\) has 0 checkpoints"):
+        per_run(rows, ["replicate"])
+
+
 def test_per_run_names_missing_columns() -> None:
     with pytest.raises(ValueError, match="id_accuracy"):
         per_run(frame({0: [0, 1]}).drop(columns="id_accuracy"), ["replicate"])

@@ -5,30 +5,32 @@ Beside `statistics`, which knows means, paired differences and shares.
 
 from __future__ import annotations
 
-import inspect
-import math
+from numbers import Integral
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
 from .claims import Estimate
-from .statistics import BCA_FROM, StatisticsError
+from .statistics import (
+    BCA_FROM,
+    RNG_ARGUMENT,
+    StatisticsError,
+    check_resolution,
+    check_unit_level,
+    identical,
+    vector,
+)
 
 _RESAMPLES = 9_999
 _SEED = 20_241_205
-_RNG_ARGUMENT = "rng" if "rng" in inspect.signature(stats.bootstrap).parameters else "random_state"
 
 
 def _group(name: str, values: ArrayLike) -> np.ndarray:
-    array = np.asarray(values, dtype=np.float64)
-    if array.ndim != 1 or array.size < 2 or not np.isfinite(array).all():
-        raise StatisticsError(f"{name} has the shape {array.shape}; a vector of at least 2 finite values is needed.")
+    array = vector(name, values)
+    if array.size < 2:
+        raise StatisticsError(f"{name} has {array.size} value; at least 2 are needed.")
     return array
-
-
-def _constant(values: np.ndarray) -> bool:
-    return bool(np.ptp(values) <= 1e-12 * max(1.0, float(np.abs(values).max())))
 
 
 def independent_difference(
@@ -48,9 +50,11 @@ def independent_difference(
     Raises:
         StatisticsError: fewer than 2 values in a group, or a value that is not finite.
     """
+    check_unit_level(unit, level)
+    check_resolution(resolution)
     first, second = _group("a", a), _group("b", b)
     value, count = float(first.mean() - second.mean()), first.size + second.size
-    if _constant(first) and _constant(second):
+    if identical(first) and identical(second):
         method = "identical values, widened by the resolution"
         return Estimate(value, value - resolution, value + resolution, level, count, unit, method)
     if min(first.size, second.size) < BCA_FROM:
@@ -58,7 +62,7 @@ def independent_difference(
         return Estimate(value, float(interval.low), float(interval.high), level, count, unit, "Welch t")
     result = stats.bootstrap(
         (first, second), lambda x, y, axis: x.mean(axis) - y.mean(axis), confidence_level=level,
-        n_resamples=_RESAMPLES, method="BCa", vectorized=True, **{_RNG_ARGUMENT: np.random.default_rng(_SEED)},
+        n_resamples=_RESAMPLES, method="BCa", vectorized=True, **{RNG_ARGUMENT: np.random.default_rng(_SEED)},
     )  # fmt: skip
     low, high = result.confidence_interval
     return Estimate(value, float(low), float(high), level, count, unit, "BCa bootstrap of two groups")
@@ -76,9 +80,12 @@ def share_difference(successes_a: int, n_a: int, successes_b: int, n_b: int, *, 
     """
     from statsmodels.stats.proportion import confint_proportions_2indep
 
+    check_unit_level(unit, level)
     for name, count, size in (("a", successes_a, n_a), ("b", successes_b, n_b)):
-        if size < 1 or not 0 <= count <= size:
-            raise StatisticsError(f"successes_{name} = {count}, n_{name} = {size}; 0 <= successes <= n, n >= 1 needed.")
+        whole = all(isinstance(number, Integral) for number in (count, size))
+        if not whole or size < 1 or not 0 <= count <= size:
+            raise StatisticsError(f"successes_{name} = {count}, n_{name} = {size}; whole numbers are needed with "
+                                  "0 <= successes <= n and n >= 1.")
     low, high = confint_proportions_2indep(
         successes_a, n_a, successes_b, n_b, method="newcomb", compare="diff", alpha=1 - level
     )
@@ -94,16 +101,19 @@ def rank_correlation(x: ArrayLike, y: ArrayLike, *, unit: str, level: float) -> 
         unit, level: as in `independent_difference`.
 
     Raises:
-        StatisticsError: unequal lengths, fewer than 4 units, or a column without variation (no correlation exists).
+        StatisticsError: unequal lengths, fewer than 4 units, or a column without variation, or a
+            perfect correlation (for which there is no interval).
     """
+    check_unit_level(unit, level)
     first, second = _group("x", x), _group("y", y)
     if first.size != second.size or first.size < 4:
         raise StatisticsError(f"x has {first.size} and y {second.size} values; equally many, at least 4, are needed.")
-    if _constant(first) or _constant(second):
+    if identical(first) or identical(second):
         raise StatisticsError("x or y does not vary: a correlation does not exist; decide(id, None) says not tested.")
     result = stats.pearsonr(stats.rankdata(first), stats.rankdata(second))
-    low, high = result.confidence_interval(level)
     value = float(result.statistic)
-    # at |r| = 1 Fisher's interval has no width
-    low, high = (low, high) if math.isfinite(low) and math.isfinite(high) else (value, value)
+    if abs(value) > 1 - 1e-12:  # an estimate of width zero cannot decide a claim
+        raise StatisticsError(f"x and y have the rank correlation {value:.0f}, for which Fisher's interval has no "
+                              "width; decide(id, None) says not tested.")  # fmt: skip
+    low, high = result.confidence_interval(level)
     return Estimate(value, float(low), float(high), level, first.size, unit, "Spearman, Fisher interval")

@@ -23,14 +23,15 @@ _RESAMPLES = 9_999
 _HIERARCHICAL_RESAMPLES = 1_999
 _SEED = 20_240_904
 # scipy renamed the argument in 1.15
-_RNG_ARGUMENT = "rng" if "rng" in inspect.signature(stats.bootstrap).parameters else "random_state"
+RNG_ARGUMENT = "rng" if "rng" in inspect.signature(stats.bootstrap).parameters else "random_state"
 
 
 class StatisticsError(ValueError):
     """Data from which no honest interval can be made."""
 
 
-def _check_unit_level(unit: str, level: float) -> None:
+def check_unit_level(unit: str, level: float) -> None:
+    """Refuse an unknown or deterministic unit and a level outside (0.5, 1)."""
     stochastic = [name for name in UNITS if name != DETERMINISTIC]
     if unit not in stochastic:
         accepted = ", ".join(stochastic)
@@ -39,14 +40,16 @@ def _check_unit_level(unit: str, level: float) -> None:
         raise StatisticsError(f"level = {level!r}; a confidence level between 0.5 and 1 is needed, e.g. study.level.")
 
 
-def _check_resolution(resolution: float) -> None:
+def check_resolution(resolution: float) -> None:
+    """Refuse a resolution that is negative or not finite."""
     if not (math.isfinite(resolution) and resolution >= 0):
         raise StatisticsError(
             f"resolution = {resolution!r}; the smallest step of the score is needed, e.g. 1 / n_items, or 0 for none."
         )
 
 
-def _vector(name: str, values: ArrayLike) -> np.ndarray:
+def vector(name: str, values: ArrayLike) -> np.ndarray:
+    """The values as a vector of at least one finite number; StatisticsError names what is wrong."""
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != 1 or array.size == 0:
         raise StatisticsError(f"{name} has the shape {array.shape}; a vector [n] with at least one value is needed.")
@@ -56,7 +59,8 @@ def _vector(name: str, values: ArrayLike) -> np.ndarray:
     return array
 
 
-def _identical(values: np.ndarray) -> bool:
+def identical(values: np.ndarray) -> bool:
+    """Whether all values are the same up to rounding."""
     # differences of equal scores can leave rounding errors, which are not a spread
     return bool(np.ptp(values) <= 1e-12 * max(1.0, float(np.abs(values).max())))
 
@@ -69,7 +73,7 @@ def _t_interval(centre: float, standard_error: float, degrees: int, level: float
 def _bca_interval(values: np.ndarray, level: float) -> tuple[float, float]:
     result = stats.bootstrap(
         (values,), np.mean, confidence_level=level, n_resamples=_RESAMPLES, method="BCa", vectorized=True,
-        batch=max(1, 2_000_000 // values.size), **{_RNG_ARGUMENT: np.random.default_rng(_SEED)},
+        batch=max(1, 2_000_000 // values.size), **{RNG_ARGUMENT: np.random.default_rng(_SEED)},
     )
     return float(result.confidence_interval.low), float(result.confidence_interval.high)
 
@@ -81,7 +85,7 @@ def _interval(values: np.ndarray, level: float, resolution: float) -> tuple[floa
             "decide(id, None) records the claim as not tested."
         )
     centre = float(values.mean())
-    if _identical(values):
+    if identical(values):
         return centre - resolution, centre + resolution, "identical values, widened by the resolution"
     if values.size < BCA_FROM:
         return *_t_interval(centre, float(stats.sem(values)), values.size - 1, level), "Student t"
@@ -101,9 +105,9 @@ def mean(values: ArrayLike, *, unit: str, level: float, resolution: float = 0.0)
     Raises:
         StatisticsError: fewer than 2 values, a value that is not finite, unknown unit, level outside (0.5, 1).
     """
-    _check_unit_level(unit, level)
-    _check_resolution(resolution)
-    array = _vector("values", values)
+    check_unit_level(unit, level)
+    check_resolution(resolution)
+    array = vector("values", values)
     low, high, method = _interval(array, level, resolution)
     return Estimate(float(array.mean()), low, high, level, array.size, unit, method)
 
@@ -119,9 +123,9 @@ def difference(a: ArrayLike, b: ArrayLike, *, unit: str, level: float, resolutio
     Raises:
         StatisticsError: as `mean`, and when the lengths differ.
     """
-    _check_unit_level(unit, level)
-    _check_resolution(resolution)
-    first, second = _vector("a", a), _vector("b", b)
+    check_unit_level(unit, level)
+    check_resolution(resolution)
+    first, second = vector("a", a), vector("b", b)
     if first.size != second.size:
         raise StatisticsError(f"a has {first.size} values and b has {second.size}; pairs need equal numbers.")
     values = first - second
@@ -140,7 +144,7 @@ def share(successes: int, n: int, *, unit: str, level: float) -> Estimate:
     Raises:
         StatisticsError: counts that are not whole numbers with 0 <= successes <= n and n >= 1.
     """
-    _check_unit_level(unit, level)
+    check_unit_level(unit, level)
     for name, count in (("successes", successes), ("n", n)):
         if isinstance(count, bool | np.bool_) or not isinstance(count, Integral):
             raise StatisticsError(f"{name} = {count!r}; a whole number is needed.")
@@ -173,7 +177,7 @@ def _hierarchical_distribution(groups: list[np.ndarray]) -> np.ndarray:
 
     result = stats.bootstrap(
         (np.arange(len(groups)),), resampled_mean, n_resamples=_HIERARCHICAL_RESAMPLES, method="percentile",
-        vectorized=False, **{_RNG_ARGUMENT: np.random.default_rng(_SEED)},
+        vectorized=False, **{RNG_ARGUMENT: np.random.default_rng(_SEED)},
     )
     return np.asarray(result.bootstrap_distribution)
 
@@ -193,13 +197,13 @@ def hierarchical_mean(groups: Sequence[ArrayLike], *, unit: str, level: float, r
     Raises:
         StatisticsError: as `mean`.
     """
-    _check_unit_level(unit, level)
-    _check_resolution(resolution)
-    runs = [_vector(f"groups[{index}]", group) for index, group in enumerate(groups)]
+    check_unit_level(unit, level)
+    check_resolution(resolution)
+    runs = [vector(f"groups[{index}]", group) for index, group in enumerate(groups)]
     if len(runs) < 2:
         raise StatisticsError(f"groups holds {len(runs)} run(s); at least 2 are needed for an interval over runs.")
     centre = float(np.mean([run.mean() for run in runs]))
-    if _identical(np.concatenate(runs)):
+    if identical(np.concatenate(runs)):
         method = "identical values, widened by the resolution"
         return Estimate(centre, centre - resolution, centre + resolution, level, len(runs), unit, method)
     draws = _hierarchical_distribution(runs)

@@ -24,7 +24,7 @@ from twelvefold.nn.transformer_training import Batch, Recipe, train
 from twelvefold.tasks import question_formation as questions
 from twelvefold.tasks import tense_inflection as tenses
 from twelvefold.tasks.items import Items
-from twelvefold.tasks.vocabulary import Vocabulary
+from twelvefold.tasks.vocabulary import PAD_ID, Vocabulary
 
 NEITHER, HIERARCHICAL, LINEAR, BOTH = 0, 1, 2, 3  # how an answer relates to the two rules
 
@@ -38,6 +38,7 @@ class Member(NamedTuple):
     order: int
 
 
+TASKS = ("question", "tense")
 _KEPT = "weights/"  # before the names of kept weights in a result
 
 Mix = questions.QuestionMix | tenses.TenseMix
@@ -46,16 +47,21 @@ Mix = questions.QuestionMix | tenses.TenseMix
 def mix_of(task: str, settings: Mapping[str, Any]) -> Mix:
     """The mix that a dict of settings describes; ValueError for an unknown task or an impossible mix."""
     kinds: dict[str, Callable[..., Mix]] = {"question": questions.QuestionMix, "tense": tenses.TenseMix}
-    if task not in kinds:
-        raise ValueError(f"task = {task!r}; known are {list(kinds)}")
+    _check_task(task)
     try:
         return kinds[task](**settings)
     except TypeError as error:
         raise ValueError(f"settings = {dict(settings)!r} do not describe a {kinds[task].__name__}: {error}") from error
 
 
+def _check_task(task: str) -> None:
+    if task not in TASKS:
+        raise ValueError(f"task = {task!r}; known are {list(TASKS)}")
+
+
 def vocabulary_of(task: str, lexicon: str) -> Vocabulary:
     """The vocabulary of a task with a lexicon."""
+    _check_task(task)
     return questions.vocabulary(lexicon) if task == "question" else tenses.vocabulary(lexicon)
 
 
@@ -68,6 +74,7 @@ def training_set(mix: Mix, n: int, seed: int) -> Items:
 
 def ood_set(task: str, lexicon: str, longest: int | None, n: int, seed: int) -> Items:
     """The n out-of-distribution items that tell the two rules apart, the same for all mixes."""
+    _check_task(task)
     if task == "question":
         return questions.ood_questions(n, seed, 0, lexicon, longest)
     return tenses.ood_items(n, seed, 0, lexicon, longest)
@@ -104,7 +111,7 @@ class _Data:
         epoch, place = divmod(step, self.items // self.batch)
         picked = self._epoch(epoch, rows)[:, place * self.batch : (place + 1) * self.batch]
         tokens = self.tokens[self.mix[rows][:, None], picked].long()
-        return Batch(tokens, counted=tokens[:, :, 1:] != 0)
+        return Batch(tokens, counted=tokens[:, :, 1:] != PAD_ID)
 
     def _epoch(self, epoch: int, rows: slice) -> Tensor:
         wanted = (epoch, rows.start, rows.stop)

@@ -78,7 +78,12 @@ def commitment(final: float, variation: float, learned: bool, stable: float) -> 
         variation: its total variation.
         learned: whether its in-distribution accuracy reached the gate.
         stable: largest total variation of a stable run (the paper's threshold is not known).
+
+    Raises:
+        ValueError: a number is not finite.
     """
+    if not np.isfinite([final, variation]).all():
+        raise ValueError(f"final = {final}, variation = {variation}; finite numbers are needed")
     if not learned:
         return "not learned"
     if variation > stable:
@@ -110,6 +115,8 @@ def per_run(
     start, rows = from_share * curves["step"].max(), []
     for key, run in curves.sort_values("step", kind="stable").groupby(list(by), sort=True):
         window = run.loc[run["step"] >= start, column].to_numpy()
+        if len(window) < 2:
+            raise ValueError(f"run {key} has {len(window)} checkpoints from step {start:g} on; at least two are needed")
         accuracy = float(run["id_accuracy"].iloc[-1])
         rows.append(dict(zip(by, key, strict=True)) | {
             "final": float(window[-1]), "mean": float(window.mean()), "variation": float(total_variation(window)),

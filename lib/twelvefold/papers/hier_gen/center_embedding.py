@@ -211,7 +211,7 @@ def kept_answers(point: Mapping[str, Any], result: Mapping[str, Any], sentence: 
 
     Args:
         point, result: arguments of `grammar_population` and what it returned.
-        sentence: words of the lexicon, without the full stop.
+        sentence: words of the lexicon, with or without the full stop.
 
     Returns:
         A row per kept run: replicate, the probability of each auxiliary as the question's first word, `answer` (the
@@ -221,10 +221,10 @@ def kept_answers(point: Mapping[str, Any], result: Mapping[str, Any], sentence: 
         ValueError: the sentence has a word outside the lexicon, or no subject followed by an auxiliary.
     """
     lexicon = point["mixes"][0]["lexicon"]
-    known, words = vocabulary_of("question", lexicon), sentence.split()
+    known, words = vocabulary_of("question", lexicon), sentence.removesuffix(".").split()
     fronted = {"hierarchical": hierarchical_rule(words)[0], "linear": linear_rule(words)[0]}
     auxiliaries = [form for pair in find_lexicon(lexicon).auxiliaries for form in pair]
-    tokens = torch.tensor([known.encode(f"{sentence} . quest")[:-1]])  # [1, T], the end mark is still to come
+    tokens = torch.tensor([known.encode(f"{' '.join(words)} . quest")[:-1]])  # [1, T], the end mark is still to come
     weights = kept_weights(result)
     config = TransformerConfig(vocabulary=known.size, **point["architecture"])
     logits = forward(config, weights, tokens, at=torch.tensor([tokens.shape[1] - 1]))[:, 0]  # [kept, V]

@@ -15,7 +15,7 @@ from twelvefold.papers.hier_gen.shares import plotting
 from twelvefold.tasks.rule_following import LEARNED, commitment, per_run
 
 _MIX = f"{PAPER}, abstract: mixtures of the two kinds of sentences are unstable"
-_READ = "read in the abstract of version 4; no number could be read"
+_READ = "read in the abstract of version 1; no number could be read"
 
 CLAIMS: tuple[Claim, ...] = (
     Claim(

@@ -63,6 +63,14 @@ def mixed_data(frame: pd.DataFrame) -> pd.DataFrame:
     return frame[frame["arm"] == "mixed"].reset_index(drop=True)
 
 
+def one_mixture(runs: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `summaries` of the runs that differ in both draws, at the share of the split alone.
+
+    Runs of one replicate have the same draws at every share; only at one share are all runs independent.
+    """
+    return mixed_data(split_rows(runs))
+
+
 def committed(frame: pd.DataFrame) -> pd.Series:
     """Whether each run of `summaries` ends at a rule: final below LOW or above HIGH."""
     return (frame["final"] < LOW) | (frame["final"] > HIGH)
