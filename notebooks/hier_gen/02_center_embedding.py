@@ -184,6 +184,7 @@ scale = study.scale(
 # | 10005 | quick's, 32, 6 | up to 9 | 8 x 5,000 | 8 | .19 | .31 | .06 |
 # | 10015 | quick's, 32, 4 | up to 9 | 16 x 1,300 | 5 | .07 | .31 | .01 |
 # | 10016 | quick's, 32, 4 | up to 9 | 16 x 800 | 6 | .04 | .16 | .06 |
+# | 10031 | quick's, 32, 4 | up to 9 | 16 x 900 | 6 | .11 | .31 | .04 |
 #
 # The order of the two conditions is the paper's in every row that was learned. With one draw of a few runs a row, this
 # says little about how large the shift is; it seemed to depend on how much a network reads after it has learned to

@@ -95,7 +95,8 @@ show_table(
 # The first two are statements of the paper at a smaller scale. They count the runs of one mixture, that of
 # `split_share`: runs of one replicate share initial weights and data order at all shares and end alike (table
 # *pairing*), so that runs pooled over shares are fewer than they look. *Variants* gives the pooled numbers. (At first
-# the two claims were about pooled runs; this was changed after a first run, in which both were undecided, too.)
+# the two claims were about pooled runs; this was changed after a first run, in which both were undecided.) The second
+# needs at least five runs in either half, because for smaller groups the interval is too narrow.
 #
 # The last three are about the split. An interval over the runs of an arm is about further runs of that arm: for the arm
 # of initial weights, other initial weights under the *one* data order of replicate 0; for the arm of data orders, other

@@ -121,7 +121,7 @@ study.declare(diversity.CLAIMS)
 
 # %%
 scale = study.scale(
-    quick={**SCALES["quick"], "steps": 500, "shares": [0.0, 1.0], "trees": [3, 8], "tree_runs": 6},
+    quick={**SCALES["quick"], "steps": 400, "shares": [0.0, 1.0], "trees": [3, 8], "tree_runs": 6},
     gpu={**SCALES["gpu"], "shares": [0.0, 1.0], "trees": [4, 10, 25, 50], "tree_runs": 16},
     paper={**SCALES["paper"], "shares": [0.0, 0.5, 1.0], "trees": [4, 10, 20, 40, 70], "tree_runs": 50},
 )

@@ -142,6 +142,8 @@ def test_halves_leave_out_the_middle_run_and_order_by_total_variation():
     assert lower["variation"].tolist() == [0.1, 0.2] and higher["variation"].tolist() == [0.4, 0.5]
     assert measures.committed(frame).tolist() == [True, True, False, False, True]
     assert measures.commitment_difference([(frame[:0], frame[:0])], 0.95) is None
+    assert measures.commitment_difference([(frame[:4], frame[:4])], 0.95) is None  # too few for a fair interval
+    assert measures.commitment_difference([(frame, frame)], 0.95) is not None
     assert measures.correlation_of(frame.assign(distance=0.0), 0.95) is None
 
 

@@ -18,7 +18,7 @@ from twelvefold.tasks.rule_following import rule_curves
 SCALES: dict[str, dict[str, Any]] = {
     "quick": {
         "lexicon": "full", "longest": 23, "items": 20_000, "width": 32, "layers": 4, "heads": 2, "norm": "pre",
-        "activation": "gelu", "tied_head": False, "dropout": 0.0, "batch": 16, "steps": 900, "learning_rate": 3e-3,
+        "activation": "gelu", "tied_head": False, "dropout": 0.0, "batch": 16, "steps": 700, "learning_rate": 3e-3,
         "warmup": 0.05, "beta2": 0.98, "records": 13, "ood_items": 120, "id_items": 60, "runs": 6, "shard": 6,
         "precision": "float32", "shares": [0.0, 0.5, 1.0],
     },

@@ -17,6 +17,7 @@ from twelvefold.papers.hier_gen.populations import population_point, share_runs
 from twelvefold.tasks.rule_following import HIGH, LOW, per_run, rule_curves
 
 RUN = ("arm", "share", "replicate")  # what names a run
+LEAST = 5  # runs in a group: the interval of a difference of shares is too narrow for smaller groups
 COLUMNS = ("hierarchical", "hierarchical_subject_gap", "hierarchical_object_gap", "id_accuracy")
 
 
@@ -107,9 +108,9 @@ def correlation_of(frame: pd.DataFrame, level: float) -> Estimate | None:
 
 
 def commitment_difference(pairs: Sequence[tuple[pd.DataFrame, pd.DataFrame]], level: float) -> Estimate | None:
-    """Share of committed runs in the lower halves minus that in the higher ones; None for empty halves."""
+    """Share of committed runs in the lower halves minus that in the higher ones; None for fewer than `LEAST` a side."""
     lower, higher = (np.concatenate([committed(pair[side]) for pair in pairs]) for side in (0, 1))
-    if not len(lower):
+    if len(lower) < LEAST:
         return None
     counts = int(lower.sum()), len(lower), int(higher.sum()), len(higher)
     return share_difference(*counts, unit=TRAINING_RUN, level=level)
