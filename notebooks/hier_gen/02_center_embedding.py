@@ -18,8 +18,8 @@
 # **The claim in one sentence.** Copying sentences with a clause inside the subject leads a network to the hierarchical
 # rule for questions, copying sentences without one leads it to the linear rule.
 #
-# **Time.** quick: within 80 CPU seconds on one core. gpu: meant for at most 6 minutes on one large GPU, shared with
-# `03_mixture_instability`. paper: many GPU hours.
+# **Time.** quick: about 80 CPU seconds or less on one core. gpu: meant for at most 6 minutes on one large GPU,
+# shared with `03_mixture_instability`. paper: many GPU hours.
 
 # %% tags=["parameters"]
 preset: str = "quick"  # scale: "quick" (laptop), "gpu" (one GPU) or "paper" (the authors' sizes)

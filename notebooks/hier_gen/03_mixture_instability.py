@@ -18,8 +18,8 @@
 # **The claim in one sentence.** Copies of one kind, right-branching or centre-embedded, give stable runs; a mixture of
 # the two gives runs that waver between the rules and seeds that disagree.
 #
-# **Time.** quick: within 80 CPU seconds on one core, of which `02_center_embedding` shares the larger part. gpu: meant
-# for at most 6 minutes on one large GPU. paper: many GPU hours.
+# **Time.** quick: about 80 CPU seconds or less on one core, of which `02_center_embedding` shares the larger part.
+# gpu: meant for at most 6 minutes on one large GPU. paper: many GPU hours.
 
 # %% tags=["parameters"]
 preset: str = "quick"  # scale: "quick" (laptop), "gpu" (one GPU) or "paper" (the authors' sizes)

@@ -19,8 +19,8 @@
 # **The claim in one sentence.** On mixed data a run whose behaviour has stopped moving follows one of the two rules,
 # and a run that follows neither keeps moving.
 #
-# **Time.** quick: within 80 CPU seconds on one core, of which `03_mixture_instability` shares the larger part. gpu:
-# meant for at most 6 minutes on one large GPU. paper: many GPU hours.
+# **Time.** quick: about 80 CPU seconds or less on one core, of which `03_mixture_instability` shares the larger
+# part. gpu: meant for at most 6 minutes on one large GPU. paper: many GPU hours.
 
 # %% tags=["parameters"]
 preset: str = "quick"  # scale: "quick" (laptop), "gpu" (one GPU) or "paper" (the authors' scale)

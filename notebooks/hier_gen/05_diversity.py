@@ -19,8 +19,8 @@
 # **The claim in one sentence.** Networks that see few syntax trees memorise them and are stable without a rule, an
 # intermediate number makes them unstable, and many trees make them follow a rule.
 #
-# **Time.** quick: within 80 CPU seconds on one core. gpu: meant for at most 6 minutes on one large GPU. paper: many GPU
-# hours.
+# **Time.** quick: about 80 CPU seconds or less on one core. gpu: meant for at most 6 minutes on one large GPU.
+# paper: many GPU hours.
 
 # %% tags=["parameters"]
 preset: str = "quick"  # scale: "quick" (laptop), "gpu" (one GPU) or "paper" (the authors' scale)

@@ -19,7 +19,8 @@
 # **The claim in one sentence.** The more of the training subjects contain a clause, the more often the main verb agrees
 # with the head of the subject and not with the nearest noun.
 #
-# **Time.** quick: within 80 CPU seconds on one core. gpu: meant for at most 6 minutes on one large GPU. paper: hours.
+# **Time.** quick: about 80 CPU seconds or less on one core. gpu: meant for at most 6 minutes on one large GPU.
+# paper: hours.
 
 # %% tags=["parameters"]
 preset: str = "quick"  # scale: "quick" (laptop), "gpu" (one GPU) or "paper" (the authors' network)
