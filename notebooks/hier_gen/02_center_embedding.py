@@ -257,7 +257,7 @@ study.print_checks()
 # %% [markdown]
 # ## Explore
 #
-# Type a declarative sentence from words of the lexicon and see what the first runs of each condition would put first in
+# Type a declarative sentence from words of the lexicon and see what the runs of each condition would put first in
 # its question: the probability of every auxiliary, with a frame around the likeliest in the colour of the rule it
 # follows. Sentences to try: *the baker who does laugh doesn't dance* (subject gap), *your poets that their tailors do
 # trust don't yawn* (object gap), *your poet near the tailors does whistle* (no clause: both rules agree).

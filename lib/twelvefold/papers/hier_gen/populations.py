@@ -76,7 +76,7 @@ def share_points(scale: SimpleNamespace, seed: int, shares: Sequence[float] | No
     """
     members = [[0, r, r] for r in range(scale.runs)]
     return [
-        population_point(scale, seed, [{"center_embedded": share}], members, kept=min(4, scale.runs))
+        population_point(scale, seed, [{"center_embedded": share}], members, kept=min(8, scale.runs))
         for share in (scale.shares if shares is None else shares)
     ]
 

@@ -70,7 +70,7 @@ def tense_points(scale: SimpleNamespace, seed: int) -> list[dict[str, Any]]:
         raise ValueError(f"pp_shares = {scale.pp_shares!r}; needed are at least two from 0 to {1 - PLAIN:g}")
     members = [[0, r, r] for r in range(scale.runs)]
     mixes = [{"past": PAST, "plain": PLAIN, "pp": pp, "rc": round(1 - PLAIN - pp, 6)} for pp in shares]
-    kept = min(4, scale.runs)
+    kept = min(8, scale.runs)
     return [population_point(scale, seed, [mix], members, task="tense", kept=kept) for mix in mixes]
 
 

@@ -234,7 +234,8 @@ _FOLLOWS = {"hierarchical": HIERARCHICAL, "linear": LINEAR, "both": INK, "neithe
 def answers_figure(sentence: str, answers: Mapping[str, pd.DataFrame]) -> Figure:
     """Probability of each auxiliary as first word, one panel per condition and one row per run of `kept_answers`; the
     likeliest is framed in the colour of the rule it follows."""
-    fig, axes = plotting.subplots(1, len(answers), width="page", height=2.4, squeeze=False)
+    height = 1.2 + 0.3 * max(len(frame) for frame in answers.values())
+    fig, axes = plotting.subplots(1, len(answers), width="page", height=height, squeeze=False)
     for ax, (name, frame) in zip(axes[0], answers.items(), strict=True):
         words = [column for column in frame.columns if column not in ("replicate", "answer", "follows")]
         ax.imshow(frame[words], cmap="Greys", vmin=0, vmax=2, aspect="auto")
@@ -249,5 +250,5 @@ def answers_figure(sentence: str, answers: Mapping[str, pd.DataFrame]) -> Figure
         ax.spines[:].set_visible(False)
         ax.tick_params(length=0)
         ax.set_title(name)
-    fig.suptitle(f"{sentence} .")
+    fig.suptitle(f"{sentence.removesuffix('.').rstrip()} .")
     return fig
