@@ -131,7 +131,7 @@ def test_points_are_the_ends_of_the_shares_and_the_arms():
         condition_points(SimpleNamespace(**{**TINY, "extra_arms": ["poems"]}), 7)
     for preset, values in SCALES.items():
         made = condition_points(SimpleNamespace(**values, extra_arms=list(result.EXTRA_ARMS)), 0)
-        assert len(made) == 4, preset
+        assert len(made) == 6, preset
 
 
 def as_arrays(outcome: dict) -> dict:

@@ -27,7 +27,12 @@ from twelvefold.tasks.rule_following import HIGH, LEARNED, LOW, rule_curves
 from twelvefold.tasks.sentence_templates import find_lexicon
 
 RIGHT, CENTER = "right-branching", "centre-embedded"
-EXTRA_ARMS: dict[str, dict[str, Any]] = {"questions only": {"questions": 1.0}, "natural mix": {}}
+EXTRA_ARMS: dict[str, dict[str, Any]] = {
+    "questions only": {"questions": 1.0},
+    "natural mix": {},
+    "subject gaps only": {"center_embedded": 1.0, "object_gap": 0.0},
+    "object gaps only": {"center_embedded": 1.0, "object_gap": 1.0},
+}
 MARGIN = round(1 - LEARNED, 6)  # a larger difference of ID accuracy could take a run across the gate
 _ABSTRACT = "read in the abstract of version 4; no number could be read"
 _COPIES = f"{PAPER}, abstract: which copied sentences lead to which rule"

@@ -39,6 +39,8 @@ STYLES: dict[str, Style] = {
     "centre-embedded": Style(share_color(1.0), "s", ()),
     "questions only": Style("#b0487f", "D", (1, 1)),
     "natural mix": Style(share_color(_NATURAL), "^", (4, 1.5)),
+    "subject gaps only": Style("#029e73", "v", (6, 1.5, 1, 1.5)),
+    "object gaps only": Style("#de8f05", "P", (3, 1, 1, 1, 1, 1)),
 }
 CLASS_STYLES: dict[str, Style] = dict(
     zip(
