@@ -172,8 +172,8 @@ study.print_checks()
 # - If it rises on subject gaps only, a shallow rule explains it. In *the poets who help my baker ...* the verb of the
 #   clause already shows the head's number, and "repeat the form of the verb before" is right on every subject gap,
 #   wrong on every object gap, and says nothing about PP subjects.
-# - If $H$ is *higher* in the PP-heavy mix, on gaps and well below one half, look at the confound below: networks that
-#   rarely met a clause in this place may hesitate instead of following the other rule.
+# - If $H$ is *higher* in the PP-heavy mix, on gaps and at or below one half, look at the confound below: networks that
+#   rarely met a clause in this place may guess between the two forms instead of following a rule.
 # - An $H$ near 0 in both mixes is the linear rule; the difference may then be undecided for want of room.
 #
 # **A confound that this design cannot remove.** The mix changes two things at once: how complex training subjects are,

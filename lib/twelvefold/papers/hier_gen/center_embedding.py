@@ -13,12 +13,20 @@ import torch
 from scipy import stats
 
 from twelvefold.core.claims import TRAINING_RUN, Claim, above, below, within
-from twelvefold.core.reporting import count_cells, mean_and_error, mean_of, paired, summary_row
+from twelvefold.core.reporting import count_cells, mean_of, paired, summary_row
 from twelvefold.core.study import Study
 from twelvefold.nn.transformer import forward
 from twelvefold.nn.transformer_config import TransformerConfig
 from twelvefold.papers.hier_gen.populations import population_point, share_points
-from twelvefold.papers.hier_gen.reporting import PAPER, last_rows, per_replicate, resolution, setting
+from twelvefold.papers.hier_gen.reporting import (
+    PAPER,
+    difference_row,
+    final_pair,
+    last_rows,
+    per_replicate,
+    resolution,
+    setting,
+)
 from twelvefold.papers.hier_gen.shares import plotting
 from twelvefold.tasks.grammar_populations import kept_weights, ood_set, vocabulary_of
 from twelvefold.tasks.items import SUBJECTS
@@ -109,12 +117,7 @@ def condition_runs(points: Mapping[str, Mapping[str, Any]], results: Sequence[Ma
 def ends(runs: pd.DataFrame, column: str, gated: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """Final values `[R]` of a column at centre-embedded and at right-branching, paired by replicate; with `gated`, of
     the replicates that learned the task in both conditions."""
-    last = last_rows(runs)
-    center, right = (per_replicate(last, column, condition=name) for name in (CENTER, RIGHT))
-    if not gated:
-        return center, right
-    both = np.logical_and(*(per_replicate(last, "learned", condition=name) for name in (CENTER, RIGHT)))
-    return center[both], right[both]
+    return final_pair(runs, column, "condition", CENTER, RIGHT, gated)
 
 
 def trajectories_figure(study: Study, runs: pd.DataFrame) -> None:
@@ -170,11 +173,8 @@ def rank_test(first: np.ndarray, second: np.ndarray) -> float:
 
 def _difference_row(runs: pd.DataFrame, label: str, gated: bool) -> dict[str, object]:
     center, right = ends(runs, _COLUMNS[label], gated)
-    row: dict[str, object] = {"measure": label, "runs": "learned in both" if gated else "all", "pairs": len(center)}
-    if not len(center):
-        return row | {"difference": np.nan, "difference_se": np.nan, "mann_whitney_p": np.nan}
-    value, error = mean_and_error(center - right)
-    return row | {"difference": value, "difference_se": error, "mann_whitney_p": rank_test(center, right)}
+    p_value = rank_test(center, right) if len(center) else np.nan
+    return difference_row(label, center, right, gated) | {"mann_whitney_p": p_value}
 
 
 def differences_table(study: Study, runs: pd.DataFrame) -> None:

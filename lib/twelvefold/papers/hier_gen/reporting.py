@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from twelvefold.core.reporting import rows_of
+from twelvefold.core.reporting import mean_and_error, rows_of
 from twelvefold.core.study import Study
 from twelvefold.tasks.rule_following import LEARNED
 from twelvefold.tasks.sentence_templates import FRAME
@@ -31,6 +31,26 @@ def per_replicate(frame: pd.DataFrame, column: str, **where: object) -> np.ndarr
 def per_share(frame: pd.DataFrame, share: float, column: str) -> np.ndarray:
     """`per_replicate` for the runs whose data hold this share of centre-embedded declaratives."""
     return per_replicate(frame, column, share=share)
+
+
+def final_pair(
+    runs: pd.DataFrame, column: str, by: str, first: object, second: object, gated: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """Final values `[R]` of a column where `by` is `first` and where it is `second`, paired by replicate; with `gated`,
+    of the replicates that learned the task in both."""
+    last = last_rows(runs)
+    values = [per_replicate(last, column, **{by: where}) for where in (first, second)]
+    if gated:
+        both = np.logical_and(*(per_replicate(last, "learned", **{by: where}) for where in (first, second)))
+        values = [value[both] for value in values]
+    return values[0], values[1]
+
+
+def difference_row(measure: str, first: np.ndarray, second: np.ndarray, gated: bool) -> dict[str, object]:
+    """A table row for the mean paired difference first - second with its error; empty cells without a pair."""
+    value, error = mean_and_error(first - second) if len(first) else (np.nan, np.nan)
+    taken = "learned in both" if gated else "all"
+    return {"measure": measure, "runs": taken, "pairs": len(first), "difference": value, "difference_se": error}
 
 
 def resolution(study: Study) -> float:

@@ -11,12 +11,20 @@ import pandas as pd
 import torch
 
 from twelvefold.core.claims import TRAINING_RUN, Claim, above
-from twelvefold.core.reporting import count_cells, mean_and_error, mean_of, paired, rows_of, summary_row
+from twelvefold.core.reporting import count_cells, mean_of, paired, rows_of, summary_row
 from twelvefold.core.study import Study
 from twelvefold.nn.transformer import forward
 from twelvefold.nn.transformer_config import TransformerConfig
 from twelvefold.papers.hier_gen.populations import population_point
-from twelvefold.papers.hier_gen.reporting import PAPER, last_rows, per_replicate, resolution, setting
+from twelvefold.papers.hier_gen.reporting import (
+    PAPER,
+    difference_row,
+    final_pair,
+    last_rows,
+    per_replicate,
+    resolution,
+    setting,
+)
 from twelvefold.papers.hier_gen.rules import plotting
 from twelvefold.tasks.grammar_populations import kept_weights, ood_set, vocabulary_of
 from twelvefold.tasks.items import SUBJECTS
@@ -90,13 +98,7 @@ def tense_runs(points: Sequence[Mapping[str, Any]], results: Sequence[Mapping[st
 def ends(runs: pd.DataFrame, column: str, gated: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """Final values `[R]` of a column at the most RC-heavy and at the most PP-heavy mix, paired by replicate; with
     `gated`, of the replicates that learned the task in both."""
-    last = last_rows(runs)
-    extremes = last["pp"].min(), last["pp"].max()
-    rc_heavy, pp_heavy = (per_replicate(last, column, pp=share) for share in extremes)
-    if not gated:
-        return rc_heavy, pp_heavy
-    both = np.logical_and(*(per_replicate(last, "learned", pp=share) for share in extremes))
-    return rc_heavy[both], pp_heavy[both]
+    return final_pair(runs, column, "pp", runs["pp"].min(), runs["pp"].max(), gated)
 
 
 def _setting(runs: pd.DataFrame, study: Study) -> str:
@@ -150,18 +152,11 @@ def mixes_table(study: Study, runs: pd.DataFrame) -> None:
     study.table(pd.DataFrame(rows), "mixes", caption, "summary")
 
 
-def _difference_row(runs: pd.DataFrame, label: str, gated: bool) -> dict[str, object]:
-    rc_heavy, pp_heavy = ends(runs, _COLUMNS[label], gated)
-    row: dict[str, object] = {"measure": label, "runs": "learned in both" if gated else "all", "pairs": len(rc_heavy)}
-    if not len(rc_heavy):
-        return row | {"difference": np.nan, "difference_se": np.nan}
-    value, error = mean_and_error(rc_heavy - pp_heavy)
-    return row | {"difference": value, "difference_se": error}
-
-
 def differences_table(study: Study, runs: pd.DataFrame) -> None:
     """RC-heavy minus PP-heavy for every measure, for all runs and behind the gate."""
-    frame = pd.DataFrame([_difference_row(runs, label, gated) for label in _COLUMNS for gated in (False, True)])
+    rows = [difference_row(label, *ends(runs, column, gated), gated) for label, column in _COLUMNS.items()
+            for gated in (False, True)]  # fmt: skip
+    frame = pd.DataFrame(rows)
     caption = (
         "The mix with most RC subjects minus the mix with most PP subjects at the end of training, paired by "
         "replicate, with standard error; for all runs and for those that learned the task in both. "
