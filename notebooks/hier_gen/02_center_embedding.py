@@ -74,9 +74,9 @@ from twelvefold.papers.hier_gen.center_embedding import (
     condition_runs,
     kept_answers,
 )
-from twelvefold.papers.hier_gen.populations import SCALES
 from twelvefold.papers.hier_gen.shares.plotting import answers_figure
 from twelvefold.tasks.grammar_populations import sweep_populations
+from twelvefold.tasks.grammar_shares import SCALES
 from twelvefold.tasks.items import COPY, TRANSFORM
 from twelvefold.tasks.question_formation import (
     QuestionMix,

@@ -53,9 +53,9 @@ from twelvefold.core.explore import explore
 from twelvefold.core.study import Study
 from twelvefold.papers.hier_gen import mixture_instability
 from twelvefold.papers.hier_gen.mixture_instability import classes
-from twelvefold.papers.hier_gen.populations import SCALES, share_points, share_runs
 from twelvefold.papers.hier_gen.shares.plotting import classes_figure
 from twelvefold.tasks.grammar_populations import sweep_populations
+from twelvefold.tasks.grammar_shares import SCALES, share_points, share_runs
 from twelvefold.tasks.rule_following import total_variation
 
 study = Study("hier_gen/03_mixture_instability", preset, seed, device)

@@ -56,10 +56,10 @@ from twelvefold.core.display import show_table
 from twelvefold.core.explore import explore
 from twelvefold.core.study import Study
 from twelvefold.papers.hier_gen import bimodal_commitment
-from twelvefold.papers.hier_gen.populations import SCALES, share_points
 from twelvefold.papers.hier_gen.seeds.measures import mixed_data, seed_runs, split_point, summaries
 from twelvefold.papers.hier_gen.seeds.plotting import stable_histogram
 from twelvefold.tasks.grammar_populations import sweep_populations
+from twelvefold.tasks.grammar_shares import SCALES, share_points
 from twelvefold.tasks.rule_following import commitment, total_variation
 
 study = Study("hier_gen/04_bimodal_commitment", preset, seed, device)

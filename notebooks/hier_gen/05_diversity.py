@@ -60,11 +60,12 @@ from twelvefold.core.explore import explore
 from twelvefold.core.study import Study
 from twelvefold.core.sweep import sweep
 from twelvefold.papers.hier_gen import diversity
-from twelvefold.papers.hier_gen.populations import SCALES
 from twelvefold.papers.hier_gen.seeds.plotting import condition_figure
 from twelvefold.papers.hier_gen.tree_tests import tree_accuracy
-from twelvefold.tasks.grammar_populations import grammar_population, mix_of, shards, sweep_populations
+from twelvefold.tasks.grammar_populations import grammar_population, mix_of, sweep_populations
+from twelvefold.tasks.grammar_shares import SCALES
 from twelvefold.tasks.question_formation import QuestionMix, id_questions, kept_trees, tree_name, vocabulary
+from twelvefold.tasks.sharding import shards
 
 study = Study("hier_gen/05_diversity", preset, seed, device)
 

@@ -63,9 +63,9 @@ from twelvefold.core.display import show_table
 from twelvefold.core.explore import explore
 from twelvefold.core.study import Study
 from twelvefold.papers.hier_gen import tense
-from twelvefold.papers.hier_gen.populations import SCALES
 from twelvefold.papers.hier_gen.rules.plotting import forms_figure, sentence_figure
 from twelvefold.tasks.grammar_populations import sweep_populations
+from twelvefold.tasks.grammar_shares import SCALES
 from twelvefold.tasks.items import SUBJECTS
 from twelvefold.tasks.tense_inflection import TenseMix, ood_items, training_items, vocabulary
 

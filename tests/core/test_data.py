@@ -14,7 +14,7 @@ import yaml
 from safetensors.torch import save_file
 from twelvefold.core import data
 from twelvefold.core.data import DataDamaged, DataMissing, RegistryError
-from twelvefold.core.loaders import digits_csv, digits_idx, table_csv, tensor_shapes
+from twelvefold.core.loaders import digits_csv, digits_idx, file_folder, table_csv, tensor_shapes
 from twelvefold.core.registry import read_registry
 
 TABLE = b"height,weight\n1.5,60\n1.75,70.25\n"
@@ -270,10 +270,96 @@ class TestWeights:
             path.write_bytes(junk)
             with pytest.raises(DataDamaged, match="not a safetensors file"):
                 data.path("resnet50_imagenet")
+        save_file({name: torch.zeros(shape) for name, shape in self.SHAPES.items()}, path)
+        path.write_bytes(path.read_bytes()[:-4])
+        with pytest.raises(DataDamaged, match=r"has \d+ bytes, its header states \d+: it was cut off.*torchvision"):
+            data.path("resnet50_imagenet")
+        header = b'[1, 2]'
+        path.write_bytes(len(header).to_bytes(8, "little") + header)
+        with pytest.raises(DataDamaged, match="its header is not a table"):
+            data.path("resnet50_imagenet")
 
     def test_absent(self):
         with pytest.raises(DataMissing, match=r"(?s)102\.5 MB.*torchvision.*TWELVEFOLD_DATA.*not set"):
             data.load("resnet50_imagenet")
+
+
+class TestFolderOfFiles:
+    """`heights` as a folder of files: notes.txt, tables in parts/, and weights."""
+
+    FOLDER = {"names": ["heights", "Heights"], "needed": ["notes.txt", "parts/*.csv", "w.safetensors"],
+              "tensors": {"w.safetensors": {"w": [2, 3]}}}
+
+    @pytest.fixture
+    def folder(self, project, user_folder):
+        path = project / "lib/toylib/data/registry.yaml"
+        entry = yaml.safe_load(path.read_text())["heights"]
+        del entry["files"]
+        entry |= {"loader": "file_folder", "folder": self.FOLDER, "cure": "Ask us."}
+        path.write_text(yaml.safe_dump({"heights": entry}))
+        folder = user_folder / "heights"
+        (folder / "parts").mkdir(parents=True)
+        for name in ("notes.txt", "parts/b.csv", "parts/a.csv"):
+            (folder / name).write_text("1,2\n")
+        save_file({"w": torch.zeros(2, 3), "v": torch.zeros(1)}, folder / "w.safetensors")
+        return folder
+
+    def test_a_good_folder(self, folder, monkeypatch):
+        (folder / "parts/._a.csv").touch()  # what macOS leaves in archives
+        (folder / "parts/c.csv").mkdir()
+        assert data.load("heights") == {"root": folder, "files": {
+            "notes.txt": (folder / "notes.txt",), "parts/*.csv": (folder / "parts/a.csv", folder / "parts/b.csv"),
+            "w.safetensors": (folder / "w.safetensors",)}}
+        status = data.status("heights")
+        assert status.present and status.where == str(folder) == str(data.path("heights")) and status.sha256 is None
+        folder.rename(folder.parent / "Heights")
+        assert data.path("heights") == folder.parent / "Heights"
+        assert data.tree_digests(folder.parent, data.registry()["heights"]) == []
+
+    def test_absent(self, folder, monkeypatch):
+        monkeypatch.delenv("TWELVEFOLD_DATA")
+        with pytest.raises(DataMissing, match=r"(?s)CC0-1.0.*Ask us.*one called heights or Heights \(now: not set\)"):
+            data.load("heights")
+        assert not data.status("heights").present and "Ask us." in data.status("heights").cure
+
+    def test_damage_is_named_with_the_cure(self, folder):
+        (folder / "parts/a.csv").write_text("")
+        with pytest.raises(DataDamaged, match=r"heights: .*parts/a.csv is empty. Ask us\."):
+            data.load("heights")
+        assert "is empty" in data.status("heights").cure
+        (folder / "parts/a.csv").unlink()
+        (folder / "parts/b.csv").unlink()
+        (folder / "notes.txt").unlink()
+        with pytest.raises(DataDamaged, match=r"lacks notes.txt, parts/\*.csv; it holds parts, w.safetensors. Ask us"):
+            data.path("heights")
+        (folder / "notes.txt").write_text("n")
+        (folder / "parts/a.csv").write_text("1\n")
+        save_file({"v": torch.zeros(1)}, folder / "w.safetensors")
+        with pytest.raises(DataDamaged, match=r"w.safetensors should hold w of shape \[2, 3\], found no such tensor"):
+            data.load("heights")
+        assert str(data.damaged("heights", "line 3 is odd")) == "heights: line 3 is odd. Replace the file. Ask us."
+        with pytest.raises(KeyError, match="no dataset 'widths'"):
+            data.damaged("widths", "odd")
+
+    def test_a_loader_of_files_cannot_read_a_folder(self, folder, project):
+        path = project / "lib/toylib/data/registry.yaml"
+        path.write_text(path.read_text().replace("file_folder", "table_csv"))
+        with pytest.raises(RegistryError, match="'table_csv' is not known; known are file_folder, image_folder"):
+            data.load("heights")
+
+    def test_an_empty_folder(self, tmp_path):
+        with pytest.raises(ValueError, match="lacks a, b/c; it holds nothing"):
+            file_folder(tmp_path, {"needed": ["a", "b/c"]})
+
+    def test_doctor_shows_each_state(self, folder, project):
+        from twelvefold.run.doctor import _data
+
+        def shown():
+            return next(finding for finding in _data(project) if finding.text.startswith("heights"))
+
+        assert shown().state == "ok" and str(folder) in shown().text
+        (folder / "notes.txt").write_text("")
+        assert shown().state == "note" and "notes.txt is empty" in shown().cure
 
 
 class TestLoaders:
@@ -324,12 +410,20 @@ class TestRegistry:
          ({"files": [{"name": "a"}]}, r"files\[0\].*size"),
          ({"files": [{"name": "a", "size": 1, "sha256": "xyz"}]}, "xyz"),
          ({"files": [{"name": "a", "size": 1, "url": "u"}]}, "needs a sha256"), ("files", "either 'files' or 'folder'"),
-         ({"files": [{"name": "a", "size": 1, "package": "p"}]}, "go together")],
+         ({"files": [{"name": "a", "size": 1, "package": "p"}]}, "go together"), ({"folder": {}}, "either 'files'"),
+         ({"files": None, "folder": {"names": ["a"]}}, r"folder: .*missing fields \['classes', 'domains'\]"),
+         ({"files": None, "folder": {"needed": ["a"]}}, r"folder: .*missing fields \['names'\]"),
+         ({"files": None, "folder": "a"}, "folder: expected fields, found a str"),
+         ({"files": None, "folder": {"names": ["a"], "needed": "b"}}, "needed is 'b'; a list of texts"),
+         ({"files": None, "folder": {"names": [], "needed": ["b"]}}, r"names is \[\]; a list of texts"),
+         ({"files": None, "folder": {"names": ["a"], "needed": ["b"], "classes": 2}}, r"unknown fields \['classes'\]"),
+         ({"files": None, "folder": {"names": ["a"], "needed": ["b"], "tensors": ["b"]}}, "tensors are")],
     )
     def test_mistakes_are_named(self, tmp_path, change, named):
         entry = {"title": "t", "source": "s", "licence": "l", "size": 1, "loader": "table_csv",
                  "files": [{"name": "a", "size": 1}]}
         entry.pop(change) if isinstance(change, str) else entry.update(change)
+        entry = {field: value for field, value in entry.items() if value is not None}
         path = tmp_path / "registry.yaml"
         path.write_text(yaml.safe_dump({"thing": entry}))
         with pytest.raises(RegistryError, match=named) as caught:
@@ -358,3 +452,5 @@ def test_the_readme_names_every_dataset():
         assert f"`{name}`" in text, name
         for file in entry.files:
             assert file.name in text
+        for pattern in (entry.folder or {}).get("needed", []):
+            assert pattern.replace("*_", "<subject>_") in text

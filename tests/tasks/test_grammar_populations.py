@@ -22,7 +22,6 @@ from twelvefold.tasks.grammar_populations import (
     grammar_population,
     id_set,
     ids,
-    kept_weights,
     mix_of,
     ood_set,
     orders,
@@ -31,6 +30,7 @@ from twelvefold.tasks.grammar_populations import (
     vocabulary_of,
 )
 from twelvefold.tasks.items import Items
+from twelvefold.tasks.kept_weights import kept_weights
 from twelvefold.tasks.vocabulary import EOS_ID
 
 POINT: dict[str, Any] = {

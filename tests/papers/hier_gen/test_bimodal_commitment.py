@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 from twelvefold.core.study import Study
 from twelvefold.papers.hier_gen import bimodal_commitment
-from twelvefold.papers.hier_gen.populations import SCALES, share_points
 from twelvefold.papers.hier_gen.seeds import measures, plotting
 from twelvefold.tasks.grammar_populations import BOTH, HIERARCHICAL, LINEAR
+from twelvefold.tasks.grammar_shares import SCALES, share_points
 
 SCALE = {**SCALES["quick"], "shares": [0.0, 0.5, 1.0], "runs": 8, "ood_items": 100, "dropout": 0.1,
          "split_share": 0.5, "split_runs": 6}  # fmt: skip

@@ -13,7 +13,6 @@ from twelvefold.nn.transformer import initial_weights
 from twelvefold.nn.transformer_config import TransformerConfig
 from twelvefold.papers.hier_gen import center_embedding as result
 from twelvefold.papers.hier_gen.center_embedding import CENTER, RIGHT, condition_points, condition_runs, ends, rank_test
-from twelvefold.papers.hier_gen.populations import SCALES, share_points
 from twelvefold.papers.hier_gen.shares import plotting
 from twelvefold.tasks.grammar_populations import (
     HIERARCHICAL,
@@ -23,6 +22,7 @@ from twelvefold.tasks.grammar_populations import (
     ood_set,
     vocabulary_of,
 )
+from twelvefold.tasks.grammar_shares import SCALES, share_points
 
 TINY = {
     **SCALES["quick"], "items": 64, "width": 8, "layers": 1, "heads": 2, "steps": 6, "records": 4, "ood_items": 40,

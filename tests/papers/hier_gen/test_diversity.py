@@ -11,11 +11,12 @@ from twelvefold.core.study import Study
 from twelvefold.nn.transformer import forward, initial_weights
 from twelvefold.nn.transformer_config import TransformerConfig
 from twelvefold.papers.hier_gen import diversity, tree_tests
-from twelvefold.papers.hier_gen.populations import SCALES, share_points
 from twelvefold.papers.hier_gen.seeds import plotting
 from twelvefold.papers.hier_gen.seeds.regimes import conditions, most_frequent, regime
-from twelvefold.tasks.grammar_populations import BOTH, HIERARCHICAL, LINEAR, shards
+from twelvefold.tasks.grammar_populations import BOTH, HIERARCHICAL, LINEAR
+from twelvefold.tasks.grammar_shares import SCALES, share_points
 from twelvefold.tasks.question_formation import QuestionMix, id_questions, kept_trees, vocabulary
+from twelvefold.tasks.sharding import shards
 
 SCALE = {**SCALES["quick"], "longest": 23, "shares": [0.0, 1.0], "trees": [4, 10], "runs": 6, "tree_runs": 5,
          "records": 4, "ood_items": 100, "id_items": 50}  # fmt: skip

@@ -10,9 +10,9 @@ import torch
 from twelvefold.core.study import Study
 from twelvefold.papers.hier_gen import mixture_instability as result
 from twelvefold.papers.hier_gen.mixture_instability import CONTRASTS, INTERIOR, arm, by_share, contrast, summaries
-from twelvefold.papers.hier_gen.populations import SCALES, share_points, share_runs
 from twelvefold.papers.hier_gen.shares import plotting
 from twelvefold.tasks.grammar_populations import grammar_population
+from twelvefold.tasks.grammar_shares import SCALES, share_points, share_runs
 
 TINY = {
     **SCALES["quick"], "items": 64, "width": 8, "layers": 1, "heads": 2, "steps": 6, "records": 4, "ood_items": 40,

@@ -12,9 +12,10 @@ from twelvefold.core.study import Study
 from twelvefold.nn.transformer import forward
 from twelvefold.nn.transformer_config import TransformerConfig
 from twelvefold.papers.hier_gen import tense
-from twelvefold.papers.hier_gen.populations import SCALES
 from twelvefold.papers.hier_gen.rules.plotting import forms_figure
-from twelvefold.tasks.grammar_populations import answers, grammar_population, kept_weights, ood_set, vocabulary_of
+from twelvefold.tasks.grammar_populations import answers, grammar_population, ood_set, vocabulary_of
+from twelvefold.tasks.grammar_shares import SCALES
+from twelvefold.tasks.kept_weights import kept_weights
 from twelvefold.tasks.tense_inflection import TenseMix
 
 TINY = {**SCALES["quick"], "items": 64, "width": 8, "layers": 1, "heads": 1, "steps": 4, "records": 4, "ood_items": 30,

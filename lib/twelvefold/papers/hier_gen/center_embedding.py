@@ -17,7 +17,6 @@ from twelvefold.core.reporting import count_cells, mean_of, paired, summary_row
 from twelvefold.core.study import Study
 from twelvefold.nn.transformer import forward
 from twelvefold.nn.transformer_config import TransformerConfig
-from twelvefold.papers.hier_gen.populations import population_point, share_points
 from twelvefold.papers.hier_gen.reporting import (
     PAPER,
     difference_row,
@@ -28,8 +27,10 @@ from twelvefold.papers.hier_gen.reporting import (
     setting,
 )
 from twelvefold.papers.hier_gen.shares import plotting
-from twelvefold.tasks.grammar_populations import kept_weights, ood_set, vocabulary_of
+from twelvefold.tasks.grammar_populations import ood_set, vocabulary_of
+from twelvefold.tasks.grammar_shares import population_point, share_points
 from twelvefold.tasks.items import SUBJECTS
+from twelvefold.tasks.kept_weights import kept_weights
 from twelvefold.tasks.question_formation import hierarchical_rule, linear_rule
 from twelvefold.tasks.rule_following import HIGH, LEARNED, LOW, rule_curves
 from twelvefold.tasks.sentence_templates import find_lexicon

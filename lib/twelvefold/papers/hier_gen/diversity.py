@@ -12,11 +12,11 @@ import pandas as pd
 from twelvefold.core.claims import TRAINING_RUN, Claim, above, below
 from twelvefold.core.reporting import count_cells, mean_and_error, mean_of, summary_row
 from twelvefold.core.study import Study
-from twelvefold.papers.hier_gen.populations import population_point, share_points
 from twelvefold.papers.hier_gen.reporting import PAPER, resolution, setting
 from twelvefold.papers.hier_gen.seeds import plotting
 from twelvefold.papers.hier_gen.seeds.regimes import REGIMES, STABLE, conditions, levels_of, main_share, per_level
 from twelvefold.tasks.grammar_populations import mix_of
+from twelvefold.tasks.grammar_shares import population_point, share_points
 from twelvefold.tasks.question_formation import QuestionMix, kept_trees
 from twelvefold.tasks.rule_following import HIGH, LEARNED, LOW, rule_curves
 

@@ -14,11 +14,11 @@ from twelvefold.tasks.grammar_populations import (
     Member,
     answers,
     grammar_population,
-    kept_weights,
     mix_of,
     rules_followed,
     vocabulary_of,
 )
+from twelvefold.tasks.kept_weights import kept_weights
 from twelvefold.tasks.question_formation import QuestionMix, id_questions
 
 PARTS = ("seen", "unseen")

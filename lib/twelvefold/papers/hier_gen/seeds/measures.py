@@ -12,8 +12,9 @@ from numpy.typing import ArrayLike
 
 from twelvefold.core.claims import TRAINING_RUN, Estimate
 from twelvefold.core.comparisons import rank_correlation, share_difference
+from twelvefold.core.distributions import dip_test
 from twelvefold.core.statistics import StatisticsError
-from twelvefold.papers.hier_gen.populations import population_point, share_runs
+from twelvefold.tasks.grammar_shares import population_point, share_runs
 from twelvefold.tasks.rule_following import HIGH, LOW, per_run, rule_curves
 
 RUN = ("arm", "share", "replicate")  # what names a run
@@ -118,13 +119,8 @@ def commitment_difference(pairs: Sequence[tuple[pd.DataFrame, pd.DataFrame]], le
 
 def dip_of(finals: ArrayLike) -> tuple[float, float]:
     """Hartigan and Hartigan's (1985) dip of a sample and its p-value against one mode; NaN below four values."""
-    from diptest import diptest
-
     values = np.asarray(finals, dtype=float)
-    if values.size < 4:
-        return float("nan"), float("nan")
-    dip, p_value = diptest(values)
-    return float(dip), float(p_value)
+    return dip_test(values) if values.size >= 4 else (float("nan"), float("nan"))
 
 
 def split_rows(runs: pd.DataFrame) -> pd.DataFrame:

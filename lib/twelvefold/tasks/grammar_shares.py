@@ -1,6 +1,6 @@
-"""The populations that the notebooks share: their scale per preset, and the points of the sweep that trains them.
+"""Grammar populations over shares of centre-embedded declaratives: their scale per preset, and the sweep's points.
 
-Notebooks build their points here, so that equal populations are literally equal points and are trained once.
+Everybody builds these points here, so that equal populations are literally equal points and are trained once.
 """
 
 from __future__ import annotations
