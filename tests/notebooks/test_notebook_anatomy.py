@@ -17,6 +17,7 @@ MOST_CELLS = 32  # "about 30"
 MOST_STATEMENTS = 16  # "about 15 lines of logic"
 MOST_LINES = 36  # of code in one cell, calls spread over lines with a reason beside each value included
 PARAMETERS = {"preset": ("str", "quick"), "seed": ("int", 0), "device": ("str", "auto")}
+SWEEPS = ("sweep", "sweep_populations", "train_populations")  # what computes an experiment's points
 every_notebook = pytest.mark.parametrize("notebook", notebooks(), ids=name_of)
 
 
@@ -85,7 +86,7 @@ def test_the_study_bears_the_notebooks_name_and_takes_the_parameters(notebook: N
 def test_claims_and_scale_stand_before_anything_is_computed(notebook: Notebook) -> None:
     (declared,), (scaled,) = where_called(notebook, "study.declare"), where_called(notebook, "study.scale")
     (recorded,) = where_called(notebook, "study.runs")
-    computed = where_called(notebook, "sweep") + where_called(notebook, "sweep_populations")
+    computed = [cell for name in SWEEPS for cell in where_called(notebook, name)]
     assert computed, "a notebook's experiment goes through sweep"
     assert max(declared, scaled) < min(computed) <= max(computed) <= recorded
 

@@ -1,0 +1,1 @@
+"""Bimodality over runs: measures and drawings of notebooks 01 and 02."""

@@ -1,0 +1,1 @@
+"""Continuous scores of runs, distances between scales, and their drawings."""
