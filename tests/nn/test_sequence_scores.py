@@ -159,6 +159,13 @@ def test_passes_padding_and_order_do_not_matter(monkeypatch: pytest.MonkeyPatch)
         torch.testing.assert_close(mine, ours[:, order], atol=1e-5, rtol=1e-5)
 
 
+def test_a_shift_of_all_logits_changes_nothing() -> None:
+    case = drawn()
+    shifted = case._replace(weights=case.weights | {"head.bias": case.weights["head.bias"] - 64})
+    for mine, ours in zip(shifted.scores()[1:], case.scores()[1:], strict=True):
+        torch.testing.assert_close(mine, ours, atol=1e-4, rtol=1e-4)
+
+
 def test_starts_matter_and_none_is_row_0() -> None:
     case = drawn()
     none = sequence_scores(*case[:5])

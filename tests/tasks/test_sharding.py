@@ -66,7 +66,8 @@ def test_shards_share_out_members_and_kept_ones(members: list[int], shard: int, 
     assert point == {"members": members, "kept": kept, "seed": 3}, "the point is left as it was"
 
 
-def test_no_points_give_no_results() -> None:
+def test_no_points_give_no_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TWELVEFOLD_CACHE", str(tmp_path))
     assert sweep_shards(prompt_population, [], 3) == []
 
 
