@@ -204,7 +204,7 @@ def mechanism_figure(content: ArrayLike, scores: ArrayLike, rules: np.ndarray, s
     ax.set_ylim(-0.04, 1.04)
     ax.set_xlabel("share of probe cases continued by content")
     ax.set_ylabel("exact match, new length")
-    ax.legend(loc="lower right", bbox_to_anchor=(1.0, 0.3))
+    fig.legend(loc="outside lower right", ncols=2)
     return fig
 
 
