@@ -60,7 +60,7 @@ from twelvefold.core.display import show_table
 from twelvefold.core.explore import explore
 from twelvefold.core.study import Study
 from twelvefold.core.sweep import sweep
-from twelvefold.papers.random_scaling import inverse_scaling
+from twelvefold.papers.random_scaling import inverse_scaling_and_grammar as inverse_scaling
 from twelvefold.papers.random_scaling import language_model as lm
 from twelvefold.papers.random_scaling.decomposition import decomposition
 from twelvefold.papers.random_scaling.metrics import run_rows

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -146,6 +147,11 @@ def finish(name: str, preset: str, seed: int) -> None:
 """
 
 
+def _heeds_interrupts() -> None:
+    """In the child: interrupts count again, which a suite in the background of a shell inherits as ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @dataclass(frozen=True)
 class Result:
     """What a runner process left: exit status, its outcomes (None when it raised) and what it printed."""
@@ -225,7 +231,7 @@ class ToyTree:
     def start(self, *args: Any, **arguments: Any) -> subprocess.Popen[str]:
         return subprocess.Popen(
             self.command(*args, **arguments), env=self.environment(), cwd=self.root, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True, preexec_fn=_heeds_interrupts,
         )  # fmt: skip
 
     def run(self, *args: Any, timeout: float = 120, **arguments: Any) -> Result:

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from twelvefold.core.study import Study
-from twelvefold.papers.random_scaling import inverse_scaling
+from twelvefold.papers.random_scaling import inverse_scaling_and_grammar as inverse_scaling
 from twelvefold.papers.random_scaling.decomposition import slope_of_probability, slope_of_success_mean
 from twelvefold.papers.random_scaling.language_model import LANGUAGE_MODEL_SCALE
 from twelvefold.papers.random_scaling.metrics import run_rows
