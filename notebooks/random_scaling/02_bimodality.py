@@ -103,7 +103,7 @@ for tokens, at, content, position in zip(*cases, strict=True):
 # Two conditions come first. A distribution is judged with at least 32 runs. And only where **every** run has mastered
 # the task it was trained on (exact match above 0.99 on fresh sequences drawn as in training): otherwise failures might
 # simply be half-trained. The more runs, the stricter this gate: one run in some dozens is a slow learner, and no recipe
-# that was tried avoids it, so that a population misses the gate now and then.
+# that was tried avoids it at every scale, so that a population misses the gate now and then.
 #
 # `mechanism` marks the control and the probe, which are additions of ours. The others state the paper's effect on a
 # smaller scale.
@@ -243,7 +243,8 @@ study.print_checks()
 # | copying, width 32 on two sets of seeds, width 48 | P .28, .50; .47: no trend in the noise |
 # | copying, one length; also with width 32, with 2 heads | P 0 |
 # | copying, one length, 2,500 updates, runs not mastered, learning rate 0.01; 0.015; 0.02 | 3 of 48; 1 of 48; 2 of 48 |
-# | the same at 0.015 with weight decay .2; .4; linear decay; both | 1, 1, 2 and 0 of 64 |
+# | the same at 0.015 with weight decay .2; .4; linear decay; both (.2) | 1, 1, 2 and 0 of 64 |
+# | the last with two lengths and 20 rows of positions | 1 of 64 not mastered |
 # | copying, one layer | P 0; 2 to 8 runs not mastered, except at width 32 with 2 heads |
 # | copying, lengths 4, 5, 6 as 1:20:20, 1:10:10, 1:3:3, 1:1:1 | P .56, .59, .62, .78; not mastered, see below |
 # | copying, share of length 5: 0, 1/10, 1/4, 1/2 (24 runs) | P 0, .08, .50, .67; at 1/10 two runs not mastered |
@@ -258,6 +259,9 @@ study.print_checks()
 # | addition, base 2, 1 to 3 digits, tested at 4 (16 runs) | .72 to 1 as trained; 0 to .6, one mode (p .90) |
 # | the same with rotary positions | 0 at 4 digits |
 # | addition, base 2, 1 and 2 digits, tested at 3, 1,500 updates | least .87 as trained; 30 runs below .1 |
+#
+# The rows on learning rates and decays were searched after the first run on the reported seed, in which one run missed
+# the gate in some populations of these notebooks; the setting was not changed after it.
 #
 # *Not mastered* at 4, 5, 6: runs that follow position never learn the rare length 4, on which their exact match is 0.
 # They fail on sequences drawn as in training, so such settings are not compared in these notebooks.

@@ -18,20 +18,6 @@ STEPS = np.arange(0, 13)
 INIT = [0.1, 0.11, 0.12, 0.5, 0.51, 0.52]  # deviations .21 .20 .19 twice from the median .31
 
 
-@pytest.fixture
-def project(tmp_path, monkeypatch):
-    """A project of its own around the working folder."""
-    (tmp_path / "pyproject.toml").write_text("[project]\nname = 'toy'\n")
-    (tmp_path / "lib").mkdir()
-    (tmp_path / "notebooks" / "hier_gen").mkdir(parents=True)
-    (tmp_path / "notebooks" / "hier_gen" / "04_bimodal_commitment.py").write_text("# %%\n")
-    for name, folder in (("TWELVEFOLD_CACHE", "cache"), ("TWELVEFOLD_OUT", "out")):
-        monkeypatch.setenv(name, str(tmp_path / folder))
-    monkeypatch.setenv("TWELVEFOLD_BATCH", "1")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 def run(arm, share, replicate, final, swing, accuracy=1.0):
     """Rows of one run, whose curve alternates between final and final - swing: its total variation is |swing|."""
     curve = np.where((STEPS[-1] - STEPS) % 2 == 0, final, final - swing)

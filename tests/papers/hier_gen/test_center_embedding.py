@@ -31,18 +31,6 @@ TINY = {
 NAME = "hier_gen/02_center_embedding"
 
 
-@pytest.fixture
-def project(tmp_path, monkeypatch):
-    (tmp_path / "pyproject.toml").write_text("[project]\nname = 'toy'\n")
-    (tmp_path / "lib").mkdir()
-    (tmp_path / "notebooks" / "hier_gen").mkdir(parents=True)
-    (tmp_path / "notebooks" / f"{NAME}.py").write_text("# %%\n")
-    monkeypatch.setenv("TWELVEFOLD_OUT", str(tmp_path / "out"))
-    monkeypatch.setenv("TWELVEFOLD_BATCH", "1")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 def made_up(finals: dict[str, list[float]], gaps: dict[str, list[float]], accuracy: dict[str, list[float]]):
     """Rows of runs that rise or fall in two steps from 0.5 to their final values."""
     rows = []

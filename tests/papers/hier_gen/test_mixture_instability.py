@@ -21,18 +21,6 @@ TINY = {
 NAME = "hier_gen/03_mixture_instability"
 
 
-@pytest.fixture
-def project(tmp_path, monkeypatch):
-    (tmp_path / "pyproject.toml").write_text("[project]\nname = 'toy'\n")
-    (tmp_path / "lib").mkdir()
-    (tmp_path / "notebooks" / "hier_gen").mkdir(parents=True)
-    (tmp_path / "notebooks" / f"{NAME}.py").write_text("# %%\n")
-    monkeypatch.setenv("TWELVEFOLD_OUT", str(tmp_path / "out"))
-    monkeypatch.setenv("TWELVEFOLD_BATCH", "1")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 def made_up(swing: dict[float, float], finals: dict[float, list[float]], weak: tuple = ()) -> pd.DataFrame:
     """Runs that end at `finals`; in the window of steps 40 to 120 a curve goes final, final + swing, final, ..., so
     that its variation is its swing (a little more for later replicates). Before, all move wildly."""

@@ -22,20 +22,6 @@ from twelvefold.tasks.sentence_templates import letters_of
 TINY = {"items": 3_000, "tested": 120, "ngram_items": 600, "orders": 3}
 
 
-@pytest.fixture
-def project(tmp_path, monkeypatch):
-    """A project of its own, with its own cache and results."""
-    (tmp_path / "pyproject.toml").write_text("[project]\nname = 'toy'\n")
-    (tmp_path / "lib").mkdir()
-    (tmp_path / "notebooks" / "hier_gen").mkdir(parents=True)
-    (tmp_path / "notebooks" / "hier_gen" / "01_rules_and_data.py").write_text("# %%\n")
-    for name, folder in (("TWELVEFOLD_CACHE", "cache"), ("TWELVEFOLD_OUT", "out")):
-        monkeypatch.setenv(name, str(tmp_path / folder))
-    monkeypatch.setenv("TWELVEFOLD_BATCH", "1")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 @cache
 def drawn() -> pd.DataFrame:
     points = [{"seed": 10_000, "replicate": replicate, **TINY} for replicate in range(2)]

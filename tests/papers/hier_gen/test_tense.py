@@ -23,19 +23,6 @@ TINY = {**SCALES["quick"], "items": 64, "width": 8, "layers": 1, "heads": 1, "st
 SHARES = {0.855: 0.045, 0.045: 0.855}
 
 
-@pytest.fixture
-def project(tmp_path, monkeypatch):
-    """A project of its own, with its own results."""
-    (tmp_path / "pyproject.toml").write_text("[project]\nname = 'toy'\n")
-    (tmp_path / "lib").mkdir()
-    (tmp_path / "notebooks" / "hier_gen").mkdir(parents=True)
-    (tmp_path / "notebooks" / "hier_gen" / "06_tense.py").write_text("# %%\n")
-    monkeypatch.setenv("TWELVEFOLD_OUT", str(tmp_path / "out"))
-    monkeypatch.setenv("TWELVEFOLD_BATCH", "1")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 @cache
 def trained() -> tuple[list, list]:
     points = tense.tense_points(SimpleNamespace(**TINY), 10_000)

@@ -20,20 +20,6 @@ pytestmark = pytest.mark.filterwarnings("error:constrained_layout")  # a figure 
 LENGTHS = {"copying": (7, 8), "counting": (15, 20), "addition": (3, 4)}
 
 
-@pytest.fixture
-def project(tmp_path, monkeypatch):
-    """A project of its own around the working folder."""
-    (tmp_path / "pyproject.toml").write_text("[project]\nname = 'toy'\n")
-    (tmp_path / "lib").mkdir()
-    (tmp_path / "notebooks" / "random_scaling").mkdir(parents=True)
-    (tmp_path / "notebooks" / "random_scaling" / "02_bimodality.py").write_text("# %%\n")
-    for name, folder in (("TWELVEFOLD_CACHE", "cache"), ("TWELVEFOLD_OUT", "out")):
-        monkeypatch.setenv(name, str(tmp_path / folder))
-    monkeypatch.setenv("TWELVEFOLD_BATCH", "1")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 def made(exact, task="copying", trained=1.0, content=None):
     """Rows of one task: exact match `[R]` at the first new length, half of it at the second, `trained` as trained."""
     frames, exact = [], np.asarray(exact, dtype=float)

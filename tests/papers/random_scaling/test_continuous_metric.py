@@ -16,20 +16,6 @@ NAME = "random_scaling/05_continuous_metric"
 SCALE = {**SCALES["quick"], "mirage_concentration": 50.0, "mirage_populations": 150}
 
 
-@pytest.fixture
-def project(tmp_path, monkeypatch):
-    """A project of its own around the working folder."""
-    (tmp_path / "pyproject.toml").write_text("[project]\nname = 'toy'\n")
-    (tmp_path / "lib").mkdir()
-    (tmp_path / "notebooks" / "random_scaling").mkdir(parents=True)
-    (tmp_path / "notebooks" / f"{NAME}.py").write_text("# %%\n")
-    for name, folder in (("TWELVEFOLD_CACHE", "cache"), ("TWELVEFOLD_OUT", "out")):
-        monkeypatch.setenv(name, str(tmp_path / folder))
-    monkeypatch.setenv("TWELVEFOLD_BATCH", "1")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 def made(shares, runs=24, main_runs=32, mastered=1.0, between=False):
     """Rows as of `runs_of`: at each scale a share of the runs succeeds; with `between`, scores fill the range."""
     generator, frames = np.random.default_rng(3), []

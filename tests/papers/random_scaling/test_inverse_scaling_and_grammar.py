@@ -20,20 +20,6 @@ SCALE = {**SCALES["quick"], "grammar": grammar_shares.SCALES["quick"], "grammar_
          **LANGUAGE_MODEL_SCALE, "lm_shares": []}  # fmt: skip
 
 
-@pytest.fixture
-def project(tmp_path, monkeypatch):
-    """A project of its own around the working folder."""
-    (tmp_path / "pyproject.toml").write_text("[project]\nname = 'toy'\n")
-    (tmp_path / "lib").mkdir()
-    (tmp_path / "notebooks" / "random_scaling").mkdir(parents=True)
-    (tmp_path / "notebooks" / f"{NAME}.py").write_text("# %%\n")
-    for name, folder in (("TWELVEFOLD_CACHE", "cache"), ("TWELVEFOLD_OUT", "out")):
-        monkeypatch.setenv(name, str(tmp_path / folder))
-    monkeypatch.setenv("TWELVEFOLD_BATCH", "1")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 def population(parts, runs=40, gate=1.0):
     """Rows per run: at each scale a share p of the runs scores about mu, the others about 0.03."""
     generator, frames = np.random.default_rng(7), []

@@ -16,20 +16,6 @@ STUDY = SimpleNamespace(scale_values=SimpleNamespace(prompts=256))
 LABELS = ("0", "1/4", "3/8", "1/2", "5/8", "3/4")
 
 
-@pytest.fixture
-def project(tmp_path, monkeypatch):
-    """A project of its own around the working folder."""
-    (tmp_path / "pyproject.toml").write_text("[project]\nname = 'toy'\n")
-    (tmp_path / "lib").mkdir()
-    (tmp_path / "notebooks" / "random_scaling").mkdir(parents=True)
-    (tmp_path / "notebooks" / "random_scaling" / "04_lucky_curves.py").write_text("# %%\n")
-    for name, folder in (("TWELVEFOLD_CACHE", "cache"), ("TWELVEFOLD_OUT", "out")):
-        monkeypatch.setenv(name, str(tmp_path / folder))
-    monkeypatch.setenv("TWELVEFOLD_BATCH", "1")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 def rows_of(scores, missed=()):
     """Rows of runs.csv with the scores `[m, R]` at length 7; the scales `missed` miss the gate."""
     frames = []

@@ -15,20 +15,6 @@ from twelvefold.papers.random_scaling.populations import SCALES
 LABELS = ("0", "1/4", "3/8", "1/2")
 
 
-@pytest.fixture
-def project(tmp_path, monkeypatch):
-    """A project of its own around the working folder."""
-    (tmp_path / "pyproject.toml").write_text("[project]\nname = 'toy'\n")
-    (tmp_path / "lib").mkdir()
-    (tmp_path / "notebooks" / "random_scaling").mkdir(parents=True)
-    (tmp_path / "notebooks" / "random_scaling" / "03_mode_vs_probability.py").write_text("# %%\n")
-    for name, folder in (("TWELVEFOLD_CACHE", "cache"), ("TWELVEFOLD_OUT", "out")):
-        monkeypatch.setenv(name, str(tmp_path / folder))
-    monkeypatch.setenv("TWELVEFOLD_BATCH", "1")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 def made(successes, runs=24, means=0.9, missed=(), labels=LABELS):
     """Rows in which the first replicates of each scale succeed near its mean, and the scales `missed` miss the gate."""
     rows = []

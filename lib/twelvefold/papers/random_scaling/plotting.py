@@ -1,10 +1,9 @@
-"""What the drawings of all results share: one colour per kind of run and per scale, and histograms over runs."""
+"""What the drawings of all results share: one colour per kind of run, and histograms over runs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
@@ -16,12 +15,6 @@ FAILURE, SUCCESS = plotting.PALETTE[3], plotting.PALETTE[0]
 POSITION, CONTENT = FAILURE, SUCCESS  # the rule that fails at new lengths, and the one that works
 INK, SOFT = "#222222", "#b5b5b5"
 HATCHES = ("////", "")  # failure or position, success or content: the difference without colour
-
-
-def scale_colors(labels: Sequence[str]) -> dict[str, str]:
-    """One colour per scale, from light to dark along the axis."""
-    shades = mpl.colormaps["cividis_r"](np.linspace(0.15, 0.95, len(labels)))
-    return {label: mpl.colors.to_hex(shade) for label, shade in zip(labels, shades, strict=True)}
 
 
 def runs_histogram(
