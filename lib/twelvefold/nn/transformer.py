@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from twelvefold.nn.stacked import layer_norm, linear
 from twelvefold.nn.transformer_config import TransformerConfig
 
 Weights = dict[str, Tensor]
@@ -132,26 +133,12 @@ class Dropout:
         return mask.unflatten(1, x.shape[1:])
 
 
-def _linear(weights: Mapping[str, Tensor], name: str, x: Tensor) -> Tensor:
-    """x W + b of every member: `[P, N, d_in]` -> `[P, N, d_out]`."""
-    bias = weights.get(f"{name}.bias")
-    if bias is None:
-        return torch.bmm(x, weights[f"{name}.weight"])
-    return torch.baddbmm(bias[:, None], x, weights[f"{name}.weight"])
-
-
-def _norm(config: TransformerConfig, weights: Mapping[str, Tensor], name: str, x: Tensor) -> Tensor:
-    """LayerNorm of every member: `[P, N, d]`, with the member's own scale and shift."""
-    normal = F.layer_norm(x, (config.width,), eps=config.epsilon)
-    return torch.addcmul(weights[f"{name}.shift"][:, None], normal, weights[f"{name}.scale"][:, None])
-
-
 def _attention(
     config: TransformerConfig, weights: Mapping[str, Tensor], layer: int, x: Tensor, batch: int, dropout: Dropout | None
 ) -> Tensor:
     """Causal self-attention softmax(q k^T / sqrt(d_h)) v of every member: `[P, B T, d]` -> `[P, B T, d]`."""
     members, cells, heads, size = x.shape[0], x.shape[1], config.heads, config.head_width
-    joint = _linear(weights, f"{layer}.attention.in", x)
+    joint = linear(weights, f"{layer}.attention.in", x)
     query, key, value = joint.view(members * batch, cells // batch, 3, heads, size).permute(2, 0, 3, 1, 4)
     if config.positions == "rotary":
         query, key = _turned(query), _turned(key)
@@ -159,7 +146,7 @@ def _attention(
         mixed = F.scaled_dot_product_attention(query, key, value, is_causal=True)  # [P B, h, T, d_h]
     else:
         mixed = _explicit_attention(query, key, value, members, dropout)
-    return _linear(weights, f"{layer}.attention.out", mixed.transpose(1, 2).reshape(members, cells, config.width))
+    return linear(weights, f"{layer}.attention.out", mixed.transpose(1, 2).reshape(members, cells, config.width))
 
 
 def _explicit_attention(query: Tensor, key: Tensor, value: Tensor, members: int, dropout: Dropout) -> Tensor:
@@ -176,14 +163,14 @@ def _feedforward(
     config: TransformerConfig, weights: Mapping[str, Tensor], layer: int, x: Tensor, dropout: Dropout | None
 ) -> Tensor:
     activation = _ACTIVATIONS[config.activation]
-    hidden = _linear(weights, f"{layer}.feedforward.in", x)
+    hidden = linear(weights, f"{layer}.feedforward.in", x)
     if dropout is None:
         hidden = activation(hidden)
     elif config.activation == "relu":  # masks are not negative: relu(x) m = relu(x m), which keeps two tensors less
         hidden = activation(dropout.inside(hidden))
     else:
         hidden = dropout(activation(hidden))
-    return _linear(weights, f"{layer}.feedforward.out", hidden)
+    return linear(weights, f"{layer}.feedforward.out", hidden)
 
 
 def _embedded(
@@ -212,7 +199,7 @@ def _hidden(
     batch, x = tokens.shape[1], _embedded(config, weights, tokens, starts)
     drop: Callable[[Tensor], Tensor] = (lambda y: y) if dropout is None else dropout.inside
     x = drop(x)
-    normal = partial(_norm, config, weights)
+    normal = partial(layer_norm, weights, epsilon=config.epsilon)
     for layer in range(config.layers):
         sub_layers: dict[str, Callable[[Tensor], Tensor]] = {
             "attention": partial(_attention, config, weights, layer, batch=batch, dropout=dropout)
@@ -222,7 +209,7 @@ def _hidden(
         for name, sub_layer in sub_layers.items():
             norm = f"{layer}.{name}.norm"
             x = x + drop(sub_layer(normal(norm, x))) if config.norm == "pre" else normal(norm, x + drop(sub_layer(x)))
-    return _norm(config, weights, "final", x) if config.norm == "pre" else x
+    return layer_norm(weights, "final", x, config.epsilon) if config.norm == "pre" else x
 
 
 def forward(
