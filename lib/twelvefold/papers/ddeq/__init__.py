@@ -1,0 +1,1 @@
+"""DDEQs: Distributional Deep Equilibrium Models through Wasserstein Gradient Flows (Geuter et al. 2025)."""
