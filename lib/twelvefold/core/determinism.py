@@ -15,9 +15,6 @@ if TYPE_CHECKING:
     import torch
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-# MKL rounds a product by where its operands lie in memory, on some processors: members of a population would differ
-# from what they compute alone. This mode costs nothing measurable and is read at MKL's first product.
-MKL_MODE = "AUTO,STRICT"
 _PACKAGES = ("numpy", "scipy", "pandas", "torch", "matplotlib", "statsmodels", "scikit-learn")
 
 
@@ -25,8 +22,7 @@ def setup(device: str | torch.device, threads: int = 1) -> None:
     """Make everything this process computes from here on repeatable bit for bit on this machine.
 
     Sets torch's deterministic algorithms, the cuBLAS workspace, float32 as the default type, the thread counts (torch,
-    the BLAS libraries where threadpoolctl is installed, and the environment of child processes), MKL's reproducible
-    mode, and turns TF32 off.
+    the BLAS libraries where threadpoolctl is installed, and the environment of child processes) and turns TF32 off.
 
     Args:
         device: the device of the study.
@@ -42,7 +38,6 @@ def setup(device: str | torch.device, threads: int = 1) -> None:
     device = torch.device(device)
     # cuBLAS reads this when its first handle is made
     os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
-    os.environ.setdefault("MKL_CBWR", MKL_MODE)
     for variable in _THREAD_VARIABLES:
         os.environ[variable] = str(threads)
     # the same switch as use_deterministic_algorithms(True), which loads torch's compiler: 0.7 CPU s and 70 MB a kernel
