@@ -67,7 +67,8 @@ class PrivateKernelManager(KernelManager):
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """The running interpreter instead of the notebook's kernel name, and our manager."""
+    """The running interpreter instead of the notebook's kernel name, our manager, and what is not compared."""
     config.option.nbval_current_env = True
+    config.option.nbval_sanitize_with = str(Path(__file__).with_name("sanitize.cfg"))
     nbval.kernel.KernelManager = PrivateKernelManager
     sweep_private_folders()

@@ -65,3 +65,14 @@ def test_a_changed_output_fails_in_the_tagged_cell_only(tmp_path: Path) -> None:
     result = nbval(tmp_path)
     assert result.returncode == 1, result.stdout + result.stderr
     assert "1 failed, 2 passed" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("printed", "failed"), [("table dips: 9 rows x 5 columns", 0), ("table dip: 6 rows x 5 columns", 1)]
+)
+def test_rows_of_a_table_are_not_compared_but_its_name_is(tmp_path: Path, printed: str, failed: int) -> None:
+    toy(tmp_path, "one", printed)
+    file = tmp_path / "one.ipynb"
+    file.write_text(file.read_text().replace("print(1 + 2)", "print('table dips: 6 rows x 5 columns')"))
+    result = nbval(tmp_path)
+    assert result.returncode == failed, result.stdout + result.stderr
