@@ -168,6 +168,16 @@ def test_lost_worker_is_replaced_and_its_notebook_repeated_once(light: ToyTree) 
     assert tries.read_text() == "xx"
 
 
+def test_worker_that_restarts_slowly_is_not_given_up(light: ToyTree) -> None:
+    once = light.root / "once"
+    first = f"import os\nif not os.path.exists({str(once)!r}):\n    open({str(once)!r}, 'w').close(); "
+    light.write_notebook(ALPHA, ("print(", first + "os.kill(os.getppid(), 9)\nprint("))
+    hasty = "import dask\ndask.config.set({'distributed.deploy.lost-worker-timeout': '1ms'})"
+    hasty += "\nimport twelvefold.run.schedule as s\ns.PATIENCE_SECONDS = 20.0"
+    result = light.run((ALPHA,), hasty)
+    assert result.status() == {ALPHA: "done"}, result.output
+
+
 def test_stale_stages_of_a_killed_runner_are_removed(light: ToyTree) -> None:
     stale = light.root / ".twelvefold/staging/dead/attempt"
     stale.mkdir(parents=True)

@@ -95,6 +95,8 @@ def own_cluster(notebooks: int, jobs: int | None, demands: Mapping[str, Mapping[
     resources = {"NB": 1.0, "MEM": free_memory_gb() / count, "GPU": float(each)}
     settings = {
         "distributed.scheduler.allowed-failures": 1,
+        # so long after a loss the cluster gives up a worker that is not there, also one that is just being restarted
+        "distributed.deploy.lost-worker-timeout": "100 days",
         "distributed.nanny.pre-spawn-environ": {},
         "distributed.worker.multiprocessing-method": "spawn",
     }
@@ -144,7 +146,8 @@ def foreign_cluster(address: str, root: Path, cache: Path) -> Iterator[Session]:
 
 def worker_resources(client: Any) -> dict[str, dict[str, float]]:
     """Return the resources of each worker that is there now."""
-    workers = client.scheduler_info(n_workers=-1)["workers"]
+    # without "workers" when the connection is lost
+    workers = client.scheduler_info(n_workers=-1).get("workers", {})
     return {address: dict(worker.get("resources") or {}) for address, worker in workers.items()}
 
 

@@ -292,7 +292,7 @@ def _give_up_without_workers(
     from twelvefold.run.cluster import worker_resources
 
     now = time.monotonic()
-    if now - seen < PATIENCE_SECONDS / 10:
+    if not pending or now - seen < PATIENCE_SECONDS / 10:
         return seen
     try:
         if worker_resources(session.client):
