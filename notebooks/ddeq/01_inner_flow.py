@@ -60,10 +60,10 @@ device: str = "auto"  # "auto", "cpu", "cuda", "cuda:1", "mps"
 # **Two things to expect.** (1) The kernel has a kink at 0. Near an equilibrium the pull of an image on its particle
 # does not fade: its size stays of order $1/N$ (of order 1 where all images lie on one point), as the slope of
 # $\lvert x \rvert$ stays 1. A constant step must then overshoot and oscillate, the wider the longer it is, and a step
-# that decays should do better. (2) If $F$ is a
-# **contraction**, $\lVert F(Z) - F(W) \rVert \le q \lVert Z - W \rVert$ with $q < 1$, iteration converges like $q^t$ by
-# Banach's theorem, and permutations cannot matter: the fixed point is unique, and its permutations are fixed points,
-# too, so all its rows are equal. The equilibrium of a contraction is **one point with $N$ particles on it**.
+# that decays should do better. (2) If $F$ is a **contraction**,
+# $\lVert F(Z) - F(W) \rVert \le q \lVert Z - W \rVert$ with $q < 1$, iteration converges like $q^t$ by Banach's
+# theorem, and permutations cannot matter: the fixed point is unique, and its permutations are fixed points, too, so all
+# its rows are equal. The equilibrium of a contraction is **one point with $N$ particles on it**.
 
 # %%
 import pandas as pd

@@ -15,7 +15,7 @@ from twelvefold.ot.discrepancy import energy_distance
 from tests.benchmarks.interleave import measure, record
 
 CLOUDS = 64
-SIZES = [(10, 2), (10, 32), (64, 2), (64, 32), (512, 2)]
+SIZES = [(10, 2), (10, 32), (64, 2), (64, 32), (512, 2), (512, 32)]
 ROUNDS = {10: 9, 64: 5, 512: 1}
 Discrepancy = Callable[[Tensor, Tensor], Tensor]
 

@@ -263,6 +263,8 @@ def test_rounding_at_an_equilibrium_does_not_decide_the_relative_rule(sign):
         late = torch.tensor([1e-3, error], dtype=torch.float64)
         assert not _small(first, late * torch.tensor([500.0, 1.0]), 0.1, relative=True)
         assert _small(first, late, 0.1, relative=True)
+    below = torch.tensor([0.5, -1e-14], dtype=first.dtype)  # a negative rounding error outweighs no other cloud
+    assert not _small(first, below, 0.1, relative=True) and not _small(torch.ones(2), below, 0.1, relative=False)
 
 
 def test_what_the_map_closes_over_receives_no_gradient():

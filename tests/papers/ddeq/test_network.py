@@ -2,13 +2,14 @@
 
 import pytest
 import torch
-from torch import nn
 from twelvefold.core.seeds import torch_generator
 from twelvefold.nn.counter_random import dropout_masks, mask_keys
 from twelvefold.nn.stacked import count, stack
 from twelvefold.papers.ddeq.classifiers import architecture, draw_member, parameters
 from twelvefold.papers.ddeq.equilibrium import Solver, applied, equilibrium, residual, solve
 from twelvefold.papers.ddeq.network import NetworkConfig, draw_network, encode, transform
+
+from tests.papers.ddeq.plain_network import PlainNetwork
 
 SMALL = NetworkConfig(width=8, narrow=4, heads=2, hidden=12, cross_layers=2)
 
@@ -89,57 +90,17 @@ def test_members_compute_what_they_compute_alone():
         torch.testing.assert_close(alone, together[one], atol=1e-6, rtol=0)
 
 
-class Plain(nn.Module):
-    """F for one member from torch's own modules, following section 3 of the paper's description."""
-
-    def __init__(self, config, weights):
-        super().__init__()
-        self.config, self.weights = config, {name: weight[0] for name, weight in weights.items()}
-
-    def linear(self, name, x):
-        return x @ self.weights[f"{name}.weight"] + self.weights[f"{name}.bias"]
-
-    def norm(self, name, x):
-        return nn.functional.layer_norm(x, x.shape[-1:], self.weights[f"{name}.scale"], self.weights[f"{name}.shift"])
-
-    def two(self, name, x):
-        return self.linear(f"{name}.out", self.linear(f"{name}.in", x).relu())
-
-    def block(self, name, x):
-        return self.norm(f"{name}.norm", x + self.two(name, x))
-
-    def layer(self, name, target, source):
-        attention = nn.MultiheadAttention(self.config.width, self.config.heads, batch_first=True, dtype=target.dtype)
-        with torch.no_grad():
-            attention.in_proj_weight.copy_(self.weights[f"{name}.in.weight"].T)
-            attention.in_proj_bias.copy_(self.weights[f"{name}.in.bias"])
-            attention.out_proj.weight.copy_(self.weights[f"{name}.mix.weight"].T)
-            attention.out_proj.bias.copy_(self.weights[f"{name}.mix.bias"])
-        mixed, _ = attention(target, source, source)
-        return self.block(f"{name}.feedforward", self.norm(f"{name}.norm", target + mixed))
-
-    def forward(self, z, x):
-        first_z, first_x = (self.norm(f"{side}.first.norm", self.two(f"{side}.first", part))
-                            for side, part in (("z", z), ("x", x)))
-        mapped = torch.einsum("bnp,phd,bd->bnh", first_z, self.weights["bilinear.weight"], first_x.sum(1))
-        mapped = mapped + self.weights["bilinear.bias"]
-        second = self.norm("z.second.norm", first_z + self.norm("bilinear.norm", mapped).relu())
-        third_z = self.norm("z.fourth.norm", self.norm("z.third.norm", self.two("z.third", second)) + z)
-        third_x = self.norm("x.third.norm", self.two("x.third", first_x))
-        for layer in range(self.config.self_layers):
-            third_x = self.layer(f"x.self.{layer}", third_x, third_x)
-            third_z = self.layer(f"z.self.{layer}", third_z, third_z)
-        for layer in range(self.config.cross_layers):
-            third_z = self.layer(f"cross.{layer}", third_z, third_x)
-        return self.block("out", third_z)
-
-
-def test_equals_a_network_of_torch_modules():
-    for heads in (2, 8):  # both ways of attention
-        config = NetworkConfig(width=8, narrow=4, heads=heads, hidden=12, cross_layers=2)
-        weights, (x, z) = members(config, 1), data(1)
-        ours = transform(config, weights, encode(config, weights, x), z)
-        torch.testing.assert_close(ours[0], Plain(config, weights)(z[0], x[0]), atol=1e-10, rtol=0)
+@pytest.mark.parametrize("heads", [2, 8])  # both ways of attention
+@pytest.mark.parametrize("pooling", ["sum", "mean"])
+def test_equals_a_network_of_torch_modules(heads, pooling):
+    config = NetworkConfig(width=8, narrow=4, heads=heads, hidden=12, cross_layers=2, pooling=pooling)
+    weights, (x, z) = members(config, 1), data(1)
+    plain = PlainNetwork(config, weights)
+    assert sum(weight.numel() for weight in plain.parameters()) == count(weights)
+    for mask in (None, torch.arange(7).expand(1, 2, 7) < torch.tensor([[[4], [7]]])):
+        ours = transform(config, weights, encode(config, weights, x, mask), z)
+        theirs = plain(z[0], x[0], None if mask is None else mask[0])
+        torch.testing.assert_close(ours[0], theirs, atol=1e-10, rtol=0)
 
 
 def test_dropout_masks_are_shared_by_all_rows_and_differ_between_draws():

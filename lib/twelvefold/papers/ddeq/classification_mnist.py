@@ -16,7 +16,7 @@ from twelvefold.papers.ddeq.classification import CLASSES, DIMENSIONS
 from twelvefold.papers.ddeq.classifiers import parameters
 from twelvefold.papers.ddeq.plots import classification_mnist as plots
 from twelvefold.papers.ddeq.populations import DDEQ, ONE_APPLICATION
-from twelvefold.papers.ddeq.reporting import PAPER, per_run, setting, shortened
+from twelvefold.papers.ddeq.reporting import PAPER, ROUNDING, per_run, setting, shortened
 
 MARGIN = 0.01  # one point of accuracy: about the standard error of one accuracy on 1,000 test clouds
 APPLIED, FOUND = "F(Z)", "Z"  # what is classified: the particles after one more application, or as they were found
@@ -109,7 +109,7 @@ def _test_rows(about: dict[str, Any], point: Mapping[str, Any], score: Mapping[s
     if "right" in score:
         right = score["right"][place]
         return [{**common, "output": APPLIED, "accuracy": shortened(float(right.mean())), "test_clouds": right.size}]
-    residual = float(np.log(np.maximum(score["residual"][place, -1], 1e-12)).mean())
+    residual = float(np.log(np.maximum(score["residual"][place, -1], ROUNDING)).mean())
     return [
         {**common, "output": output, "accuracy": shortened(float(score[key][place, -1].mean())),
          "log_residual": shortened(residual), "test_clouds": score[key].shape[-1]}

@@ -16,7 +16,7 @@ from torch import Tensor
 from twelvefold.nn.counter_random import dropout_masks
 from twelvefold.nn.fixed_points import anderson, iterate
 from twelvefold.nn.stacked import Weights
-from twelvefold.ot.discrepancy import energy_distance, gaussian, squared_mmd
+from twelvefold.ot.discrepancy import energy_distance, gaussian
 from twelvefold.ot.gradient_flow import Flow, wasserstein_flow
 from twelvefold.papers.ddeq.network import Context, NetworkConfig, encode, transform
 
@@ -176,8 +176,3 @@ def equilibrium(
     for _ in range(applications):
         output = outer(output)
     return Equilibrium(flow.particles, output, flow)
-
-
-def gaussian_residual(particles: Tensor, after: Tensor, sigma: float, mask: Tensor | None = None) -> Tensor:
-    """MMD^2(Z, F(Z)) `[P, B]` with a Gaussian kernel."""
-    return squared_mmd(particles, after, partial(gaussian, sigma=sigma), mask, mask)

@@ -26,9 +26,8 @@ from twelvefold.papers.ddeq.inner_solves import (
     arms_of,
 )
 from twelvefold.papers.ddeq.plots import inner_flow as plots
-from twelvefold.papers.ddeq.reporting import PAPER, per_run, setting, shortened
+from twelvefold.papers.ddeq.reporting import PAPER, ROUNDING, per_run, setting, shortened
 
-ROUNDING = 1e-5  # residuals and distances below are rounding in float32 (unit 1.2e-7, sizes up to about 20)
 TOLERANCE = 1e-4  # relative, of the stop rule in the authors' configurations
 PATH, END, NETWORK = "path", "end", "network"  # kinds of rows
 ON_UNTRAINED = (FLOW, SMALL, DECAYING, ITERATION, ANDERSON)  # claims about the other arms are about trained networks

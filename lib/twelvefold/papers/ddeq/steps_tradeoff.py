@@ -20,9 +20,8 @@ from twelvefold.papers.ddeq.cloud_batches import Stacked
 from twelvefold.papers.ddeq.equilibrium import Solver, applied, residual, solve
 from twelvefold.papers.ddeq.network import NetworkConfig, encode
 from twelvefold.papers.ddeq.plots import steps_tradeoff as plots
-from twelvefold.papers.ddeq.reporting import PAPER, per_run, setting, shortened
+from twelvefold.papers.ddeq.reporting import PAPER, ROUNDING, per_run, setting, shortened
 
-FLOOR = 1e-12  # of a residual before its logarithm is taken: float32 cannot tell smaller ones from 0
 RANK_STEP = 0.05  # a rank correlation over a handful of step numbers moves in steps of this size
 _LATE = "a late switch to smaller and more steps (the authors' configuration); how much it helps was not seen"
 _WHERE = f"{PAPER}, inner steps and the switch late in training"
@@ -86,7 +85,7 @@ def tidy(
     rows: list[dict[str, Any]] = []
     for number, points in arms.items():
         for point, score in zip(points, scores[number], strict=True):
-            logs = np.log(np.maximum(score["residual"], FLOOR)).mean(-1)  # [P, S]
+            logs = np.log(np.maximum(score["residual"], ROUNDING)).mean(-1)  # [P, S]
             for place, replicate in enumerate(point["members"]):
                 rows += [
                     {"trained_steps": number, "replicate": replicate, "steps": step,
