@@ -47,6 +47,32 @@ def test_the_project_is_there_before_it_is_installed(dockerfile: str) -> None:
     assert dockerfile.index(SOURCE_COPY) < dockerfile.rindex(INSTALL)
 
 
+def test_the_data_wheels_are_installed_last_and_without_their_dependencies(dockerfile: str) -> None:
+    """repo2docker runs postBuild in the tree, after the environment is made."""
+    assert "./postBuild" in dockerfile and dockerfile.rindex("./postBuild") > dockerfile.rindex(INSTALL)
+    post = environment_file().with_name("postBuild")
+    assert os.access(ROOT / post, os.X_OK) and (ROOT / post).read_text().startswith("#!")
+
+
+def test_post_build_stops_at_the_first_failure(tmp_path: Path) -> None:
+    """Run with a `python` that fails, then with one that works: what was called, in which order."""
+    log = tmp_path / "called"
+    for name in ("python", "jupytext-config"):
+        script = tmp_path / name
+        script.write_text(f'#!/bin/sh\necho {name} "$@" >> {log}\nexit ${{STATUS:-0}}\n')
+        script.chmod(0o755)
+    environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    command = [str(ROOT / environment_file().with_name("postBuild"))]
+    failed = subprocess.run(command, env=environment | {"STATUS": "3"}, cwd=ROOT)
+    assert failed.returncode == 3 and log.read_text().count("\n") == 1
+    log.unlink()
+    assert subprocess.run(command, env=environment, cwd=ROOT).returncode == 0
+    assert log.read_text().splitlines() == [
+        "python -m pip install --no-cache-dir --no-deps -r requirements-data.txt",
+        "jupytext-config set-default-viewer python",
+    ]
+
+
 def test_binder_gets_jupyterlab_and_the_project() -> None:
     dependencies = yaml.safe_load((ROOT / environment_file()).read_text())["dependencies"]
     (lines,) = [entry["pip"] for entry in dependencies if isinstance(entry, dict)]

