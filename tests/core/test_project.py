@@ -44,7 +44,7 @@ def test_notebook_path():
     assert notebook_path(Path("r"), "a_paper/01_result") == Path("r/notebooks/a_paper/01_result.py")
 
 
-@pytest.mark.parametrize("name", ["a/01_b", "long_name_of_a_paper/01_selection", "s2t2/10_a1"])
+@pytest.mark.parametrize("name", ["a/01_b", "long_name_of_a_paper/01_selection", "x2y3/10_a1"])
 def test_good_names(name):
     assert check_name(name) == name
 
