@@ -1,0 +1,1 @@
+"""Drawings of the results of s2t2."""

@@ -1,0 +1,256 @@
+"""Scores of texts under a causal language model: those of one plain forward pass, whatever shares the batch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from transformers import (
+    CohereConfig,
+    CohereForCausalLM,
+    GPT2Config,
+    GPT2LMHeadModel,
+    MistralConfig,
+    MistralForCausalLM,
+    OlmoConfig,
+    OlmoForCausalLM,
+)
+from twelvefold.nn import pretrained_scoring
+from twelvefold.nn.pretrained_scoring import (
+    next_token_log_probabilities,
+    score_continuations,
+    token_log_probabilities,
+)
+
+from tests.nn.language_model_cases import TOKENS, randomised, tiny_llama
+
+V = len(TOKENS)
+SIZES: dict[str, Any] = {
+    "vocab_size": V, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "max_position_embeddings": 64, "pad_token_id": None, "bos_token_id": 0,
+    "eos_token_id": 0,
+}  # fmt: skip
+MODELS: dict[str, Callable[[], Any]] = {
+    "llama": tiny_llama,
+    "llama, free head": lambda: tiny_llama(tied=False),
+    "gpt2": lambda: randomised(GPT2LMHeadModel(
+        GPT2Config(vocab_size=V, n_embd=32, n_layer=2, n_head=2, n_positions=64, bos_token_id=0, eos_token_id=0))),
+    "olmo": lambda: randomised(OlmoForCausalLM(OlmoConfig(**SIZES))),
+    "mistral, window 5": lambda: randomised(MistralForCausalLM(MistralConfig(**SIZES, sliding_window=5))),
+}  # fmt: skip
+tokens_of = st.lists(st.integers(0, V - 1), min_size=1, max_size=12)
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def model(request: pytest.FixtureRequest) -> Any:
+    return MODELS[request.param]()
+
+
+def plain(model: Any, tokens: Sequence[int]) -> Tensor:
+    """log p of every token but the first, from one forward pass over this sequence alone."""
+    logits = model(torch.tensor([list(tokens)]), use_cache=False).logits[0].double()
+    return logits[:-1].log_softmax(-1).gather(1, torch.tensor(list(tokens[1:]))[:, None])[:, 0]
+
+
+def drawn(*lengths: int, seed: int = 0) -> list[list[int]]:
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randint(V, (length,), generator=generator).tolist() for length in lengths]
+
+
+def close(found: Tensor, expected: Tensor) -> bool:
+    return found.dtype == torch.float32 and torch.allclose(found.double(), expected, atol=1e-4, rtol=0)
+
+
+class TestAgainstOnePlainPass:
+    @pytest.mark.parametrize("batch_tokens", [1, 20, 10_000])
+    def test_sequences(self, model: Any, batch_tokens: int) -> None:
+        sequences = drawn(2, 30, 7, 7, 19, 2)
+        found = token_log_probabilities(model, sequences, batch_tokens=batch_tokens)
+        assert [len(scores) for scores in found] == [1, 29, 6, 6, 18, 1]
+        assert all(close(scores, plain(model, tokens)) for scores, tokens in zip(found, sequences, strict=True))
+
+    @pytest.mark.parametrize("batch_tokens", [1, 60, 10_000])
+    @pytest.mark.parametrize("prefix_length", [1, 2, 17])
+    def test_continuations(self, model: Any, prefix_length: int, batch_tokens: int) -> None:
+        prefix, *continuations = drawn(prefix_length, 1, 12, 5, 5, 3, seed=1)
+        found = score_continuations(model, prefix, continuations, batch_tokens=batch_tokens)
+        for scores, tokens in zip(found, continuations, strict=True):
+            assert close(scores, plain(model, prefix + tokens)[prefix_length - 1 :])
+
+    def test_only_what_is_asked_for(self, model: Any) -> None:
+        prefix, *continuations = drawn(6, 4, 9, 1, seed=2)
+        whole = score_continuations(model, prefix, continuations)
+        found = score_continuations(model, prefix, continuations, first_scored=[3, 5, 0])
+        for part, scores, first in zip(found, whole, [3, 5, 0], strict=True):
+            assert torch.equal(part, scores[first:])
+
+    @pytest.mark.parametrize("prefix_length", [0, 1, 17])
+    @pytest.mark.parametrize("batch_tokens", [1, 60, 10_000])
+    def test_candidates(self, model: Any, prefix_length: int, batch_tokens: int) -> None:
+        (prefix,), prompts = drawn(prefix_length, seed=3), drawn(1, 12, 5, 5, seed=4)
+        candidates = [7, 0, V - 1, 7]
+        found = next_token_log_probabilities(model, prefix, prompts, candidates, batch_tokens=batch_tokens)
+        for row, prompt in zip(found, prompts, strict=True):
+            logits = model(torch.tensor([prefix + prompt])).logits[0, -1].double()
+            assert close(row, logits.log_softmax(-1)[candidates])
+
+    @settings(max_examples=25, deadline=None)
+    @given(prefix=tokens_of, continuations=st.lists(tokens_of, min_size=1, max_size=7), size=st.integers(1, 80))
+    def test_any_batch(self, prefix: list[int], continuations: list[list[int]], size: int) -> None:
+        model = tiny_llama()
+        found = score_continuations(model, prefix, continuations, batch_tokens=size)
+        for scores, tokens in zip(found, continuations, strict=True):
+            assert close(scores, plain(model, prefix + tokens)[len(prefix) - 1 :])
+
+    def test_probabilities_of_all_continuations_sum_to_one(self, model: Any) -> None:
+        every = [[token] for token in range(V)]
+        found = torch.stack(score_continuations(model, [3, 4, 5], every))[:, 0]
+        assert found.exp().sum().item() == pytest.approx(1, abs=1e-5)
+        assert torch.allclose(next_token_log_probabilities(model, [3, 4], [[5]], range(V))[0], found, atol=1e-5)
+
+    def test_half_precision(self) -> None:
+        found = token_log_probabilities(tiny_llama().bfloat16(), drawn(9, 4))
+        for scores, tokens in zip(found, drawn(9, 4), strict=True):
+            error = (scores - plain(tiny_llama(), tokens)).abs().max()
+            assert scores.dtype == torch.float32 and 1e-6 < error < 0.3
+
+    def test_a_thawed_model_builds_no_graph(self) -> None:
+        model = tiny_llama().requires_grad_(True)
+        results = [*token_log_probabilities(model, drawn(4)), *score_continuations(model, [1, 2], drawn(4)),
+                   next_token_log_probabilities(model, [1], drawn(4), [2])]
+        assert not any(result.requires_grad for result in results)
+
+    def test_the_model_is_left_as_it_was(self, model: Any) -> None:
+        prefix, *continuations = drawn(9, 3, 5, 4)
+        first = score_continuations(model, prefix, continuations)
+        again = score_continuations(model, prefix, continuations)
+        assert all(torch.equal(one, two) for one, two in zip(first, again, strict=True))
+
+
+class TestWork:
+    """What is computed: forward passes and logits are counted."""
+
+    @pytest.fixture
+    def counted(self, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, list[tuple[int, int]], list[int]]:
+        """A model without the check that precedes each call, the shapes of its inputs, the rows of its logits."""
+        model = tiny_llama()
+        inputs: list[tuple[int, int]] = []
+        rows: list[int] = []
+        model.get_input_embeddings().register_forward_hook(lambda module, given, made: inputs.append(given[0].shape))
+        model.get_output_embeddings().register_forward_hook(lambda module, given, made: rows.append(made.shape[0]))
+        monkeypatch.setattr(pretrained_scoring, "_check_model", lambda model: None)
+        return model, inputs, rows
+
+    def test_the_prefix_is_computed_once(self, counted: Any) -> None:
+        model, inputs, rows = counted
+        prefix, *continuations = drawn(20, 4, 4, 4, 2, 2)
+        score_continuations(model, prefix, continuations, batch_tokens=75)
+        # 20 + 4 positions a row: three rows at a time; each begins with the last token of the prefix
+        assert [tuple(shape) for shape in inputs] == [(1, 19), (3, 4), (2, 2)]
+        assert rows == [12, 4]
+
+    def test_logits_exist_where_they_are_wanted_and_in_blocks(
+        self, counted: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        model, inputs, rows = counted
+        score_continuations(model, [1, 2], drawn(9, 3, 9), first_scored=[8, 2, 6])
+        assert sum(rows) == 1 + 1 + 3
+        rows.clear()
+        monkeypatch.setattr(pretrained_scoring, "_LOGITS", 5 * V + 1)
+        sequences = drawn(9, 3, 9)
+        found = token_log_probabilities(model, sequences)
+        assert rows == [5, 5, 5, 3]
+        assert all(close(scores, plain(model, tokens)) for scores, tokens in zip(found, sequences, strict=True))
+        rows.clear()
+        next_token_log_probabilities(model, [1], drawn(*[2] * 8), [3])
+        assert rows == [5, 3]
+
+    def test_long_and_short_sequences_do_not_share_a_batch(self, counted: Any) -> None:
+        model, inputs, _ = counted
+        token_log_probabilities(model, drawn(2, 40, 2, 40, 2, 2), batch_tokens=80)
+        assert [tuple(shape) for shape in inputs] == [(2, 39), (4, 1)]
+
+
+class TestBadInput:
+    @pytest.fixture
+    def llama(self) -> Any:
+        return tiny_llama()
+
+    @pytest.mark.parametrize(
+        ("sequences", "words"),
+        [([], "sequences is empty"), ([[1, 2], [3]], r"sequences\[1\] has too few tokens: 1, at least needed: 2"),
+         ([[1, V]], f"sequences holds token {V}; the model has tokens 0 to {V - 1}"), ([[1, -1]], "holds token -1"),
+         ([[1] * 65], "has 65 tokens .* at most 64")],
+    )
+    def test_sequences(self, llama: Any, sequences: list[list[int]], words: str) -> None:
+        with pytest.raises(ValueError, match=words):
+            token_log_probabilities(llama, sequences)
+
+    def test_continuations(self, llama: Any) -> None:
+        for prefix, continuations, words in [
+            ([], [[1]], "prefix_ids has too few tokens: 0"), ([1], [], "continuations is empty"),
+            ([1], [[1], []], r"continuations\[1\] has too few"), ([V], [[1]], "prefix_ids holds token"),
+            ([1] * 60, [[1] * 5], "continuations has 65 tokens with what precedes"),
+        ]:  # fmt: skip
+            with pytest.raises(ValueError, match=words):
+                score_continuations(llama, prefix, continuations)
+        with pytest.raises(ValueError, match="first_scored has 1 entries; one for each of the 2"):
+            score_continuations(llama, [1], [[1], [2]], first_scored=[0])
+        with pytest.raises(ValueError, match=r"first_scored\[1\] = 1; 0 to 0 is accepted"):
+            score_continuations(llama, [1], [[1], [2]], first_scored=[0, 1])
+
+    def test_candidates(self, llama: Any) -> None:
+        for prefix, prompts, candidates, words in [
+            ([1], [[1]], [], "candidates has too few"), ([1], [[1]], [V], "candidates holds token"),
+            ([1], [[]], [1], "prompts has too few"), ([], [], [1], "prompts is empty"),
+            ([V], [[1]], [1], "prefix_ids holds token"), ([1] * 64, [[1]], [1], "prompts has 65 tokens"),
+        ]:  # fmt: skip
+            with pytest.raises(ValueError, match=words):
+                next_token_log_probabilities(llama, prefix, prompts, candidates)
+
+    def test_batch_tokens(self, llama: Any) -> None:
+        with pytest.raises(ValueError, match="batch_tokens = 0"):
+            token_log_probabilities(llama, [[1, 2]], batch_tokens=0)
+        with pytest.raises(ValueError, match="batch_tokens = -1"):
+            score_continuations(llama, [1], [[2]], batch_tokens=-1)
+        with pytest.raises(ValueError, match="batch_tokens = 0"):
+            next_token_log_probabilities(llama, [1], [[2]], [3], batch_tokens=0)
+
+    def test_models_that_change_their_logits(self) -> None:
+        model = randomised(CohereForCausalLM(CohereConfig(**SIZES, logit_scale=0.25)))
+        with pytest.raises(ValueError, match="CohereForCausalLM: its logits differ from states times output matrix"):
+            token_log_probabilities(model, [[1, 2]])
+
+    def test_training_mode(self) -> None:
+        model = tiny_llama().train()
+        for call in (lambda: token_log_probabilities(model, [[1, 2]]), lambda: score_continuations(model, [1], [[2]]),
+                     lambda: next_token_log_probabilities(model, [1], [[2]], [3])):
+            with pytest.raises(ValueError, match="in training mode"):
+                call()
+
+
+class TestTheBundledModel:
+    PROMPT = "Question: Does smoking cause lung cancer? Answer yes or no.\nAnswer:"
+
+    def test_scores_are_those_of_plain_passes(self, real_model: Any) -> None:
+        model, encode = real_model.model, lambda text: real_model.tokenizer(text)["input_ids"]
+        prefix, answers = encode(self.PROMPT), [encode(text) for text in (" yes", " no", " it is not known", " 42")]
+        found = score_continuations(model, prefix, answers, batch_tokens=64)
+        for scores, tokens in zip(found, answers, strict=True):
+            assert close(scores, plain(model, prefix + tokens)[len(prefix) - 1 :])
+        both = next_token_log_probabilities(model, prefix[:-2], [prefix[-2:]], [answers[0][0], answers[1][0]])
+        assert torch.allclose(both[0], torch.stack([found[0][0], found[1][0]]), atol=1e-4)
+
+    def test_english_costs_few_bits_and_shuffled_words_more(self, real_model: Any) -> None:
+        english = "The children went to the market and bought some apples for their grandmother."
+        mixed = "apples The for to went their some bought and market grandmother the children."
+        sequences = [real_model.tokenizer("\n" + text)["input_ids"] for text in (english, mixed)]
+        found = token_log_probabilities(real_model.model, sequences)
+        bits = [-scores.sum().item() / math.log(2) / len(english) for scores in found]  # both texts are as long
+        assert bits[0] < 1.2 < 1.5 < bits[1]
