@@ -21,7 +21,7 @@ STUB = re.compile(r"raise NotImplemented" r"Error")
 
 
 def tool(*command: str) -> None:
-    answer = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True, timeout=500)
+    answer = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True, timeout=1500)
     if answer.returncode:
         pytest.fail("\n".join(line[:300] for line in (answer.stdout + answer.stderr).splitlines()[-60:]), pytrace=False)
 
