@@ -180,7 +180,7 @@ class TestKeeping:
         assert converted_folder(gguf_file, "tiny") == found
         model = LlamaForCausalLM.from_pretrained(found)
         tokens = torch.arange(20)[None]
-        assert torch.equal(model(tokens).logits, tiny_llama()(tokens).logits)
+        torch.testing.assert_close(model(tokens).logits, tiny_llama()(tokens).logits)
 
     def test_another_file_has_another_folder(self, gguf_file: Path, tmp_path: Path, conversions: list) -> None:
         other = write_gguf(tmp_path / "other.gguf", tiny_llama(seed=1))
@@ -274,14 +274,14 @@ class TestLoading:
         found = load_language_model(llama)
         assert torch.equal(torch.get_rng_state(), state) and found.name == str(llama)
         tokens = torch.tensor([found.tokenizer(TEXTS[0])["input_ids"]])
-        assert torch.equal(found.model(tokens).logits, tiny_llama()(tokens).logits)
+        torch.testing.assert_close(found.model(tokens).logits, tiny_llama()(tokens).logits)
         assert not found.model.training and not any(p.requires_grad for p in found.model.parameters())
         assert found.model.lm_head.weight is found.model.model.embed_tokens.weight
 
     def test_a_gguf_file_and_its_cache(self, gguf_file: Path, conversions: list) -> None:
         tokens = torch.arange(30)[None]
         for _ in range(2):
-            assert torch.equal(load_language_model(gguf_file).model(tokens).logits, tiny_llama()(tokens).logits)
+            torch.testing.assert_close(load_language_model(gguf_file).model(tokens).logits, tiny_llama()(tokens).logits)
         assert len(conversions) == 1
 
     def test_another_architecture_in_several_files(self, tmp_path: Path) -> None:
@@ -292,7 +292,7 @@ class TestLoading:
         (tmp_path / "gpt2/model.safetensors").unlink(missing_ok=True)
         assert len(list((tmp_path / "gpt2").glob("*.safetensors"))) > 1
         tokens = torch.arange(9)[None]
-        assert torch.equal(load_language_model(tmp_path / "gpt2").model(tokens).logits, model(tokens).logits)
+        torch.testing.assert_close(load_language_model(tmp_path / "gpt2").model(tokens).logits, model(tokens).logits)
 
     def test_other_types(self, llama: Path) -> None:
         found = load_language_model(llama, dtype=torch.bfloat16)

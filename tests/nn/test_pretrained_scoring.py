@@ -88,7 +88,7 @@ class TestAgainstOnePlainPass:
         whole = score_continuations(model, prefix, continuations)
         found = score_continuations(model, prefix, continuations, first_scored=[3, 5, 0])
         for part, scores, first in zip(found, whole, [3, 5, 0], strict=True):
-            assert torch.equal(part, scores[first:])
+            torch.testing.assert_close(part, scores[first:], atol=1e-5, rtol=0)  # fewer rows may round otherwise
 
     @pytest.mark.parametrize("prefix_length", [0, 1, 17])
     @pytest.mark.parametrize("batch_tokens", [1, 60, 10_000])
