@@ -1,0 +1,1 @@
+"""IGDA: Interactive Graph Discovery through Large Language Model Agents (Havrilla, Alvarez-Melis and Fusi 2025)."""

@@ -1,0 +1,167 @@
+"""The loop of interactive graph discovery: predict, choose edges to test, test, update, and again.
+
+It runs S replicates at once and knows of the expert one thing: what it believes when asked with the feedback so far.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, Protocol, get_args
+
+import torch
+from torch import Tensor
+
+from twelvefold.papers.igda.beliefs import check_beliefs, labels, uncertainty
+from twelvefold.papers.igda.feedback import Feedback, Neighbourhood, add_answers, neighbours, no_feedback, pairs
+from twelvefold.papers.igda.metrics import agreement
+
+Update = Literal["none", "local", "global"]
+
+SELECTIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
+    "uncertainty": uncertainty,  # the paper's rule: where the expert is least sure
+    "top": lambda beliefs: beliefs,  # the most probable edge first
+    "confident": lambda beliefs: -uncertainty(beliefs),  # where it is most sure
+    "random": torch.zeros_like,  # all pairs alike: ties are broken at random
+}
+
+
+class Expert(Protocol):
+    """Whoever believes something about edges."""
+
+    def beliefs(self, asked: Tensor, feedback: Feedback) -> Tensor:
+        """Probabilities `[S, n, n]`, float64, at the pairs asked about `[S, n, n]`; anything elsewhere."""
+
+
+@dataclass(frozen=True)
+class Policy:
+    """How edges are chosen and beliefs renewed.
+
+    Attributes:
+        selection: a rule of `SELECTIONS`; the untested pairs with the largest values are tested, ties at random.
+        update: which untested pairs the expert is asked about again after each round: "none", "local" (those that the
+            round bears on; the paper) or "global" (all).
+        neighbourhood: what "local" means, see `feedback.neighbours`.
+    """
+
+    selection: str = "uncertainty"
+    update: Update = "local"
+    neighbourhood: Neighbourhood = "same_role"
+
+    def __post_init__(self) -> None:
+        for name, value, known in (("selection", self.selection, tuple(SELECTIONS)),
+                                   ("update", self.update, get_args(Update)),
+                                   ("neighbourhood", self.neighbourhood, get_args(Neighbourhood))):  # fmt: skip
+            if value not in known:
+                raise ValueError(f"{name} = {value!r}; known are {list(known)}")
+
+
+class Discovery(NamedTuple):
+    """What happened, per replicate and round 0 (before any test), ..., R.
+
+    Attributes:
+        f1, f1_untested, distance: see `metrics.Agreement`; `[S, R + 1]`, float64.
+        found: true edges tested so far `[S, R + 1]`. tests: pairs tested so far `[R + 1]`, int64.
+        questions: pairs the expert was asked about so far `[S, R + 1]`, int64.
+        beliefs: last beliefs, 0 and 1 where tested `[S, n, n]`. feedback: all answers.
+    """
+
+    f1: Tensor
+    f1_untested: Tensor
+    distance: Tensor
+    found: Tensor
+    tests: Tensor
+    questions: Tensor
+    beliefs: Tensor
+    feedback: Feedback
+
+
+def discover(
+    expert: Expert, edges: Tensor, policy: Policy, *, replicates: int, rounds: int, experiments: int,
+    generator: torch.Generator,
+) -> Discovery:  # fmt: skip
+    """Run the loop.
+
+    Args:
+        expert: of all replicates. edges: the true graph `[n, n]`, bool, which answers the experiments.
+        policy: how. replicates: S. rounds: R. experiments: tests per round; the last round takes what is left.
+        generator: breaks ties.
+
+    Raises:
+        ValueError: a number out of range, or beliefs of the expert that are no probabilities of the right shape.
+    """
+    n = len(edges)
+    if min(replicates, experiments) < 1 or rounds < 0:
+        raise ValueError(f"replicates = {replicates}, rounds = {rounds}, experiments = {experiments}; at least 1, 0 "
+                         "and 1 are needed")  # fmt: skip
+    feedback = no_feedback(replicates, n, edges.device)
+    asked = pairs(n, edges.device).expand(replicates, n, n)
+    beliefs = ask(expert, asked, feedback, torch.zeros(asked.shape, dtype=torch.float64, device=edges.device))
+    questions, states = asked.sum((1, 2)), []
+    states.append(_state(beliefs, edges, feedback, questions))
+    for _ in range(rounds):
+        left = n * (n - 1) - int(feedback.tested[0].sum())
+        if left:
+            selected = select(policy.selection, beliefs, feedback, min(experiments, left), generator)
+            feedback = add_answers(feedback, selected, edges)
+            asked = again(policy, feedback)
+            beliefs = ask(expert, asked, feedback, beliefs)
+            questions = questions + asked.sum((1, 2))
+        states.append(_state(beliefs, edges, feedback, questions))
+    columns = {name: torch.stack([state[name] for state in states], 1) for name in states[0]}
+    return Discovery(**{**columns, "tests": columns["tests"][0]}, beliefs=beliefs, feedback=feedback)
+
+
+def select(rule: str, beliefs: Tensor, feedback: Feedback, count: int, generator: torch.Generator) -> Tensor:
+    """Choose `count` untested pairs of each replicate `[S, n, n]`, bool: those with the largest values of the rule.
+
+    Raises:
+        ValueError: fewer untested pairs than `count`, or an unknown rule.
+    """
+    if rule not in SELECTIONS:
+        raise ValueError(f"rule = {rule!r}; known are {list(SELECTIONS)}")
+    n = beliefs.shape[1]
+    open_pairs = (pairs(n, beliefs.device) & ~feedback.tested).flatten(1)  # [S, n^2]
+    if count > int(open_pairs.sum(1).min()):
+        raise ValueError(f"count = {count}; only {int(open_pairs.sum(1).min())} pairs are untested")
+    values = SELECTIONS[rule](beliefs).flatten(1).masked_fill(~open_pairs, -torch.inf)
+    # a random order first, then a stable sort: ties stay in random order
+    order = torch.rand(values.shape, generator=generator, dtype=torch.float64).argsort(1).to(values.device)
+    ranked = order.gather(1, values.gather(1, order).argsort(dim=1, descending=True, stable=True))
+    return torch.zeros_like(open_pairs).scatter(1, ranked[:, :count], True).view(-1, n, n)
+
+
+def again(policy: Policy, feedback: Feedback) -> Tensor:
+    """Untested pairs that the expert is asked about again after a round `[S, n, n]`, bool."""
+    if policy.update == "none":
+        return torch.zeros_like(feedback.tested)
+    if policy.update == "local":
+        return neighbours(feedback, policy.neighbourhood)
+    return pairs(feedback.tested.shape[1], feedback.tested.device) & ~feedback.tested
+
+
+def ask(expert: Expert, asked: Tensor, feedback: Feedback, before: Tensor) -> Tensor:
+    """Beliefs `[S, n, n]`: new where asked, the truth where tested, as before elsewhere, 0 on the diagonal.
+
+    Raises:
+        ValueError: the expert's answer has another shape or is no probability where it was asked.
+    """
+    beliefs = before
+    if bool(asked.any()):
+        stated = expert.beliefs(asked, feedback)
+        if stated.shape != before.shape:
+            raise ValueError(f"the expert's beliefs have shape {tuple(stated.shape)}; {tuple(before.shape)} is needed")
+        check_beliefs(stated[asked])
+        beliefs = torch.where(asked, stated.to(before.dtype), before)
+    return torch.where(feedback.tested, feedback.present.to(beliefs.dtype), beliefs)
+
+
+def _state(beliefs: Tensor, edges: Tensor, feedback: Feedback, questions: Tensor) -> dict[str, Tensor]:
+    met = agreement(labels(beliefs), edges, feedback.tested)
+    return {**met._asdict(), "found": feedback.present.sum((1, 2)), "tests": feedback.tested.sum((1, 2)),
+            "questions": questions}  # fmt: skip
+
+
+def area(curve: Tensor) -> Tensor:
+    """Mean over rounds 0, ..., R of a curve `[S, R + 1]`: the area under it, `[S]`."""
+    return curve.mean(1)
