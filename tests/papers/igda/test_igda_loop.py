@@ -16,6 +16,8 @@ from twelvefold.papers.igda.metrics import calibration, ranking_quality
 from twelvefold.papers.igda.simulated_expert import SimulatedExpert, Skill, all_pairs, draw_expert, shared_errors
 from twelvefold.tasks.causal_graphs import load_graph
 
+from tests.papers.igda.plain_loop import plain_discovery
+
 ASIA, CHILD = load_graph("asia").edges, load_graph("child").edges
 
 
@@ -60,6 +62,17 @@ def test_a_replicate_does_what_it_does_alone() -> None:
         one = expert._replace(evidence=expert.evidence[s : s + 1])
         alone = discover(one, ASIA, rule, replicates=1, generator=torch_generator(2, 0, "ties"), **options)
         assert torch.equal(alone.f1[0], whole.f1[s]) and torch.equal(alone.feedback.round[0], whole.feedback.round[s])
+
+
+@pytest.mark.parametrize("skill", [Skill(), Skill(1.0, 0.4, 0.1, bias=1.5, temperature=2.0)])
+def test_the_loop_does_what_the_plain_one_does(skill: Skill) -> None:
+    for edges, experiments in ((ASIA, 3), (CHILD, 15)):
+        expert = draw_expert(skill, edges, 4, torch_generator(10_000, 0, "expert"))
+        made = discover(expert, edges, Policy(), replicates=4, rounds=5, experiments=experiments,
+                        generator=torch_generator(1, 0, "ties"))  # fmt: skip
+        for s in range(4):
+            curve = plain_discovery(skill, edges.numpy(), expert.evidence[s].numpy(), 5, experiments)
+            assert made.f1[s].tolist() == pytest.approx(curve, abs=1e-12)
 
 
 def test_questions_are_counted() -> None:
