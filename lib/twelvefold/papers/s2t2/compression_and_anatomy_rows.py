@@ -39,7 +39,6 @@ def chosen(points: Sequence[Mapping[str, Any]], results: Sequence[Mapping[str, A
     return list(best.values())
 
 
-
 def rows_of_study(compressed: Sequence[Mapping[str, Any]], learnt: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """All rows of the study, five significant digits.
 
@@ -69,6 +68,7 @@ def rows_of_study(compressed: Sequence[Mapping[str, Any]], learnt: Sequence[Mapp
     rows = pd.concat([part.dropna(axis=1, how="all") for part in parts], ignore_index=True)
     numbers = rows.select_dtypes("float").columns
     rows[numbers] = rows[numbers].map(lambda value: float(f"{value:.5g}"))
+    rows["misplaced"] = rows["misplaced"].round(5)  # what lies below is the rounding of float32, and the machine's
     for name in ("replicate", "tokens", "step", "rank"):
         rows[name] = rows[name].astype("Int64")  # whole numbers beside empty cells
     first = ["what", "replicate", "name"]
