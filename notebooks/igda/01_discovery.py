@@ -55,7 +55,7 @@ device: str = "auto"  # "auto", "cpu", "cuda", "cuda:1", "mps"
 # $d'$ is its skill. $a_i$ is an error that all effects of $i$ share ("it overrates everything that smoking causes"),
 # $b_j$ one that all causes of $j$ share. With $\pi$ the density of the graph, its first belief
 # $p_{ij} = \sigma(\mathrm{logit}\,\pi + d' x_{ij})$ is calibrated. A test reveals $a_i + b_j + \varepsilon_{ij}$, and
-# when it is asked again, it answers with the exact posterior given all tests: the best possible update.
+# when it is asked again, it answers with the posterior given all tests and its own evidence on the pair.
 
 # %%
 from twelvefold.core.display import show_table
@@ -195,7 +195,7 @@ study.print_checks()
 #   less depends on $I$: with many tests a round nearly every pair has a tested neighbour, and local is almost global.
 #
 # **What differs from the paper.** Its expert is a language model that answers in words, sampled 16 times a pair; here
-# it is a formula with known errors, calibrated and updated optimally, which is kinder than any real one. Budget,
+# it is a formula with known errors, calibrated and updated by Bayes' rule, which is kinder than any real one. Budget,
 # number of rounds, networks and all numbers of the paper could not be read. Its numerical baseline is not here.
 
 # %% [markdown]

@@ -143,9 +143,9 @@ study.declare(compression_and_anatomy.CLAIMS)
 #   have no token of several amino-acid letters. gpu: SmolLM2, v = 49,152, body in bfloat16.
 # - `targets`: 128 at quick, where the plan is 131,000 weights; 512 otherwise.
 # - `steps`, `batch`: 10 steps of 6 texts (7,200 residues) are what fits at quick. A GPU sees 0.25 M residues.
-# - `rates`, by variant: at quick the best of 0.0003, 0.001, 0.003, 0.01 and 0.03 in two runs at another base seed (the
-#   middle three for T = 20); it is 0.003 for all but Bayes'. Elsewhere each variant is learnt at every rate, and the one
-#   with the least cost on `validation` texts, which are neither learnt nor held out, counts.
+# - `rates`, by variant: at quick the best of 0.0003, 0.001, 0.003, 0.01 and 0.03 in two runs at another base seed
+#   (for T = 20 of the middle three); it is 0.003 for all but Bayes'. Elsewhere each variant is learnt at every rate,
+#   and the one with the least cost on `validation` texts, which are neither learnt nor held out, counts.
 # - variants: quick leaves out T = 1, T = 2 and the column softmax for time.
 # - `english`: packages whose docstrings tell how frequent source tokens are; none means Python's help topics alone.
 

@@ -47,7 +47,7 @@ def test_models_of_a_size_differ_and_share_a_shape() -> None:
 
 
 def test_all_weights_come_from_the_file() -> None:
-    model, files = load_english_model("large", 2).model, {f.name: f for f in data.load("s2t2_english")["files"]}
+    model, files = load_english_model("large", 2).model, {f.name: f for f in data.load("english_llamas")["files"]}
     stored = load_file(files[file_name("large", 2)])
     named = {name: p for name, p in model.state_dict().items() if name != "lm_head.weight"}
     assert {*named} == {*stored}
@@ -70,7 +70,7 @@ def test_unknown_models_are_refused(size: str, member: int) -> None:
 def test_a_file_that_lacks_a_weight_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from safetensors.torch import save_file
 
-    files = {f.name: f for f in data.load("s2t2_english")["files"]}
+    files = {f.name: f for f in data.load("english_llamas")["files"]}
     stored = load_file(files[file_name("small", 0)])
     stored.pop("model.norm.weight")
     save_file(stored, tmp_path / file_name("small", 0))

@@ -6,7 +6,9 @@ all causes of j when b_j is. Its first belief is calibrated when the bias beta i
 
     p = sigmoid(logit(density) + beta + d' x).
 
-A tested pair reveals r = x - d' (y - 1/2) = a_i + b_j + e, from which a and b can be learnt: the best update there is.
+A tested pair reveals r = x - d' (y - 1/2) = a_i + b_j + e, from which a and b can be learnt. The update is Bayes' rule
+for what tests reveal and the pair's own evidence. It does not weigh why a pair was left untested: where tests go to
+pairs whose evidence is strong, those that remain are edges more often than their beliefs say.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ import torch
 from twelvefold.core import data
 from twelvefold.papers.s2t2.tokenization import Vocabulary, vocabulary_of
 
-DATASET = "s2t2_english"
+DATASET = "english_llamas"
 TOKENIZER = "english_tokenizer.json"
 TOKENS, MEMBERS = 1024, 5
 
