@@ -125,10 +125,14 @@ def select(rule: str, beliefs: Tensor, feedback: Feedback, count: int, generator
     if count > int(open_pairs.sum(1).min()):
         raise ValueError(f"count = {count}; only {int(open_pairs.sum(1).min())} pairs are untested")
     values = SELECTIONS[rule](beliefs).flatten(1).masked_fill(~open_pairs, -torch.inf)
-    # a random order first, then a stable sort: ties stay in random order
-    order = torch.rand(values.shape, generator=generator, dtype=torch.float64).argsort(1).to(values.device)
-    ranked = order.gather(1, values.gather(1, order).argsort(dim=1, descending=True, stable=True))
-    return torch.zeros_like(open_pairs).scatter(1, ranked[:, :count], True).view(-1, n, n)
+    draws = torch.rand(values.shape, generator=generator, dtype=torch.float64).to(values.device)
+    least = values.topk(count).values[:, -1:]  # the smallest value that is chosen [S, 1]
+    chosen, tied = values > least, values == least
+    missing = count - chosen.sum(1, keepdim=True)  # how many of the tied ones are chosen, at least 1 [S, 1]
+    if bool((tied.sum(1, keepdim=True) > missing).any()):  # those with the smallest draws
+        place = draws.masked_fill(~tied, torch.inf).argsort(1).argsort(1)
+        tied &= place < missing
+    return (chosen | tied).view(-1, n, n)
 
 
 def again(policy: Policy, feedback: Feedback) -> Tensor:

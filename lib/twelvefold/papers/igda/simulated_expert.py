@@ -122,22 +122,26 @@ def shared_errors(skill: Skill, evidence: Tensor, edges: Tensor, feedback: Feedb
 
     Without shared errors m is 0 and v is 1, exactly.
     """
-    n, variance = evidence.shape[1], skill.own_variance
+    variance = skill.own_variance
     tested = feedback.tested.double()  # [S, n, n]
     source, target = math.sqrt(skill.shared_source), math.sqrt(skill.shared_target)
     residual = torch.where(feedback.tested, evidence - skill.separation * (edges.double() - 0.5), 0.0)  # r
-    precision = torch.eye(2 * n, dtype=torch.float64, device=evidence.device).repeat(len(evidence), 1, 1)  # Lambda
-    precision[:, :n, :n] += source**2 / variance * torch.diag_embed(tested.sum(2))
-    precision[:, n:, n:] += target**2 / variance * torch.diag_embed(tested.sum(1))
-    precision[:, :n, n:] += source * target / variance * tested
-    precision[:, n:, :n] += source * target / variance * tested.transpose(1, 2)
-    total = torch.cat([source * residual.sum(2), target * residual.sum(1)], 1) / variance  # [S, 2n]
-    covariance = torch.cholesky_inverse(torch.linalg.cholesky(precision))
-    mu = (covariance @ total[:, :, None])[:, :, 0]
-    means = source * mu[:, :n, None] + target * mu[:, None, n:]
-    own = covariance.diagonal(dim1=1, dim2=2)
-    spread = source**2 * own[:, :n, None] + target**2 * own[:, None, n:] + 2 * source * target * covariance[:, :n, n:]
-    return means, variance + spread
+    # Lambda = [[diag(alpha), B], [B^T, diag(gamma)]]: only the Schur complement of alpha, [n, n], has to be inverted
+    alpha = 1 + source**2 / variance * tested.sum(2)  # [S, n]
+    gamma = 1 + target**2 / variance * tested.sum(1)
+    cross = source * target / variance * tested  # B [S, n, n]
+    scaled = cross / alpha[:, :, None]  # diag(alpha)^-1 B
+    schur = torch.diag_embed(gamma) - cross.transpose(1, 2) @ scaled
+    lower = torch.cholesky_inverse(torch.linalg.cholesky(schur))  # covariance of gamma [S, n, n]
+    mixed = -scaled @ lower  # covariance of alpha with gamma [S, n, n]
+    upper = 1 / alpha - (mixed * scaled).sum(2)  # variances of alpha [S, n]
+    # mu = Lambda^-1 total, with alpha's part from its own row of Lambda
+    totals = source * residual.sum(2) / variance, target * residual.sum(1) / variance
+    of_target = ((totals[1] - (scaled * totals[0][:, :, None]).sum(1))[:, None, :] @ lower)[:, 0]
+    of_source = totals[0] / alpha - (scaled * of_target[:, None, :]).sum(2)
+    means = source * of_source[:, :, None] + target * of_target[:, None, :]
+    own = source**2 * upper[:, :, None] + target**2 * lower.diagonal(dim1=1, dim2=2)[:, None, :]
+    return means, variance + own + 2 * source * target * mixed
 
 
 def all_pairs(expert: SimulatedExpert) -> Tensor:
