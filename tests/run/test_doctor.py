@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,8 @@ from tests.run.madeup import make_tree
 @pytest.fixture
 def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     root = make_tree(tmp_path)
+    # the registry is the project's own, and so are the files that it expects inside the tree
+    shutil.copytree(Path(__file__).parents[2] / "data" / "derived", root / "data" / "derived")
     monkeypatch.chdir(root)
     monkeypatch.setattr(pins, "check", lambda root: [])
     return root
