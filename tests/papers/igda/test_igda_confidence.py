@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +29,8 @@ from twelvefold.papers.igda.metrics import calibration
 from twelvefold.papers.igda.plots.confidence import place_of, setting_of
 from twelvefold.papers.igda.simulated_expert import Skill, all_pairs
 from twelvefold.tasks.causal_graphs import load_graph
+
+from tests.papers.igda.reports import check_replay, verdicts, written_study
 
 LOOP: dict[str, Any] = {"seed": 10_000, "rounds": 4, "tested_share": 0.3}
 SKILL: dict[str, Any] = {"separation": 1.5, "shared_source": 0.25, "shared_target": 0.25}
@@ -63,18 +64,7 @@ def found() -> dict[str, Any]:
 
 
 def reported(runs: pd.DataFrame) -> tuple[dict[str, Any], Study]:
-    study = Study("igda/04_confidence", "quick", 10_000, "cpu")
-    study.scale(quick=SCALE, gpu=SCALE, paper=SCALE)
-    study.declare(confidence.CLAIMS)
-    runs = study.runs(runs)
-    for write in confidence.REPORT:
-        write(study, runs)
-    study.done()
-    return json.loads((study.folder / "study.json").read_text()), study
-
-
-def verdicts(written: dict[str, Any]) -> dict[str, str]:
-    return {claim["id"]: claim["verdict"] for claim in written["claims"]}
+    return written_study("igda/04_confidence", confidence, SCALE, runs)
 
 
 def test_every_claim_is_decided_and_rows_alone_give_the_same_bytes(project: Path, found: dict[str, Any]) -> None:
@@ -89,13 +79,7 @@ def test_every_claim_is_decided_and_rows_alone_give_the_same_bytes(project: Path
     assert estimates["sixteen-votes-are-enough"] == pytest.approx(gains[2] - 0.85 * gains[3], abs=1e-4)
     assert estimates["one-vote-is-chance"] == pytest.approx(gains[0], abs=1e-4)
     assert {figure["name"] for figure in written["figures"]} == {"votes", "temperature", "reliability"}
-    before = {path.name: path.read_bytes() for path in study.folder.iterdir()}
-    again = Study.replay(study.folder)
-    again.declare(confidence.CLAIMS)
-    for write in confidence.REPORT:
-        write(again, again.runs())
-    again.done()
-    assert before == {path.name: path.read_bytes() for path in study.folder.iterdir()}
+    check_replay(study, confidence)
 
 
 def test_the_opposite_of_every_claim_fails(project: Path, found: dict[str, Any]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -38,6 +37,8 @@ from twelvefold.papers.igda.simulated_expert import Skill, all_pairs
 from twelvefold.papers.igda.walkthrough import first_choices, judged_edges, moved_beliefs, steps, tests_made
 from twelvefold.tasks.causal_graphs import load_graph
 
+from tests.papers.igda.reports import check_replay, written_study
+
 tests_made.__test__ = False  # a function of the library, not a test
 ASIA = load_graph("asia")
 SKILL = {"separation": 1.5, "shared_source": 0.25, "shared_target": 0.25}
@@ -60,17 +61,9 @@ def decided(runs: pd.DataFrame, **scale: Any) -> list[dict[str, Any]]:
 
 
 def reported(
-    runs: pd.DataFrame, writers: Sequence[Any] = discovery.REPORT, **scale: Any
+    runs: pd.DataFrame, writers: Sequence[Any] | None = None, **scale: Any
 ) -> tuple[dict[str, Any], Study]:  # fmt: skip
-    study = Study("igda/01_discovery", "quick", 10_000, "cpu")
-    values = {**SCALE, **scale}
-    study.scale(quick=values, gpu=values, paper=values)
-    study.declare(discovery.CLAIMS)
-    runs = study.runs(runs)
-    for write in writers:
-        write(study, runs)
-    study.done()
-    return json.loads((study.folder / "study.json").read_text()), study
+    return written_study("igda/01_discovery", discovery, {**SCALE, **scale}, runs, writers)
 
 
 class TestSweep:
@@ -231,13 +224,7 @@ class TestReport:
     def test_rows_alone_give_the_same_bytes(self, project: Path, runs: pd.DataFrame) -> None:
         written, study = reported(runs)
         assert len(written["claims"]) == 9 and all(claim["estimate"]["n"] == 6 for claim in written["claims"])
-        before = {path.name: path.read_bytes() for path in study.folder.iterdir()}
-        again = Study.replay(study.folder)
-        again.declare(discovery.CLAIMS)
-        for write in discovery.REPORT:
-            write(again, again.runs())
-        again.done()
-        assert before == {path.name: path.read_bytes() for path in study.folder.iterdir()}
+        check_replay(study, discovery)
 
     def test_a_policy_that_does_not_help_fails_every_claim(self, project: Path, runs: pd.DataFrame) -> None:
         rows = runs.copy()

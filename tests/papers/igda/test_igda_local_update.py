@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +28,8 @@ from twelvefold.papers.igda.local_update_study import (
 from twelvefold.papers.igda.loop import discover
 from twelvefold.papers.igda.simulated_expert import SimulatedExpert, Skill, all_pairs, shared_errors
 from twelvefold.tasks.causal_graphs import load_graph
+
+from tests.papers.igda.reports import check_replay, verdicts, written_study
 
 SMALL: dict[str, Any] = {"seed": 10_000, "replicates": 24, "rounds": 4, "tested_share": 0.3}
 MAIN = ["uncertainty", "uncertainty+local", "uncertainty+global"]
@@ -59,18 +60,7 @@ def found() -> dict[str, Any]:
 
 
 def reported(runs: pd.DataFrame) -> tuple[dict[str, Any], Study]:
-    study = Study("igda/03_local_update", "quick", 10_000, "cpu")
-    study.scale(quick=SCALE, gpu=SCALE, paper=SCALE)
-    study.declare(local_update.CLAIMS)
-    runs = study.runs(runs)
-    for write in local_update.REPORT:
-        write(study, runs)
-    study.done()
-    return json.loads((study.folder / "study.json").read_text()), study
-
-
-def verdicts(written: dict[str, Any]) -> dict[str, str]:
-    return {claim["id"]: claim["verdict"] for claim in written["claims"]}
+    return written_study("igda/03_local_update", local_update, SCALE, runs)
 
 
 def test_every_claim_is_decided_and_rows_alone_give_the_same_bytes(project: Path, found: dict[str, Any]) -> None:
@@ -85,13 +75,7 @@ def test_every_claim_is_decided_and_rows_alone_give_the_same_bytes(project: Path
     assert estimates["local-is-enough"] == pytest.approx(kept, abs=1e-4)
     assert estimates["misplaced-lessons-harm"] == pytest.approx(gains["misplaced"], abs=1e-4)
     assert {figure["name"] for figure in written["figures"]} == {"gains", "rounds", "lessons"}
-    before = {path.name: path.read_bytes() for path in study.folder.iterdir()}
-    again = Study.replay(study.folder)
-    again.declare(local_update.CLAIMS)
-    for write in local_update.REPORT:
-        write(again, again.runs())
-    again.done()
-    assert before == {path.name: path.read_bytes() for path in study.folder.iterdir()}
+    check_replay(study, local_update)
 
 
 def test_the_opposite_of_every_claim_fails(project: Path, found: dict[str, Any]) -> None:

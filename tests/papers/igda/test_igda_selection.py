@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +13,8 @@ from twelvefold.core.study import Study
 from twelvefold.papers.igda import selection
 from twelvefold.papers.igda.discovery_study import discovery_runs, rows_of_points
 from twelvefold.papers.igda.plots.selection import rule_figure
+
+from tests.papers.igda.reports import check_replay, verdicts, written_study
 
 SKILL = {"separation": 1.5, "shared_source": 0.25, "shared_target": 0.25}
 POINT = {"seed": 10_000, "policies": list(selection.RULES), "replicates": 5, "rounds": 3, "tested_share": 0.3}
@@ -32,29 +33,15 @@ def runs() -> pd.DataFrame:
     return rows_of_points(zip(named, made, strict=True), curves=[])
 
 
-def reported(runs: pd.DataFrame, writers: Sequence[Any] = selection.REPORT) -> tuple[dict[str, Any], Study]:
-    study = Study("igda/02_selection", "quick", 10_000, "cpu")
-    values = {"skill": SKILL, "rounds": 3, "block": 1}
-    study.scale(quick=values, gpu=values, paper=values)
-    study.declare(selection.CLAIMS)
-    runs = study.runs(runs)
-    for write in writers:
-        write(study, runs)
-    study.done()
-    return json.loads((study.folder / "study.json").read_text()), study
+def reported(runs: pd.DataFrame, writers: Sequence[Any] | None = None) -> tuple[dict[str, Any], Study]:
+    return written_study("igda/02_selection", selection, {"skill": SKILL, "rounds": 3, "block": 1}, runs, writers)
 
 
 def test_rows_alone_give_the_same_bytes(project: Path, runs: pd.DataFrame) -> None:
     written, study = reported(runs)
     assert len(written["claims"]) == 12 and all(claim["estimate"]["n"] == 5 for claim in written["claims"])
     assert {figure["name"] for figure in written["figures"]} == {"bias", "beliefs", "hits"}
-    before = {path.name: path.read_bytes() for path in study.folder.iterdir()}
-    again = Study.replay(study.folder)
-    again.declare(selection.CLAIMS)
-    for write in selection.REPORT:
-        write(again, again.runs())
-    again.done()
-    assert before == {path.name: path.read_bytes() for path in study.folder.iterdir()}
+    check_replay(study, selection)
 
 
 def test_claims_follow_the_rules_they_name(project: Path, runs: pd.DataFrame) -> None:
@@ -63,8 +50,7 @@ def test_claims_follow_the_rules_they_name(project: Path, runs: pd.DataFrame) ->
     wobble = 1e-3 * rows["replicate"].astype(float)
     for rule, level in (("uncertainty", 0.5), ("random", 0.6), ("top", 0.4)):  # uncertain below random, above top
         rows.loc[areas, rule] = (level + wobble * (rule == "uncertainty"))[areas]
-    verdicts = {claim["id"]: claim["verdict"] for claim in reported(rows, selection.REPORT[-1:])[0]["claims"]}
-    for name, verdict in verdicts.items():
+    for name, verdict in verdicts(reported(rows, selection.REPORT[-1:])[0]).items():
         assert verdict == ("holds" if name.startswith("uncertainty-beats-top") else "fails")
 
 
