@@ -158,3 +158,51 @@ class TestBadInput:
         with pytest.raises(ValueError, match=message):
             check_edges(edges, ASIA)
         check_edges(pairs(N).nonzero(), ASIA)
+
+
+class Naming(Fixed):
+    """Names the pairs of a list that are still open, and keeps what it was asked."""
+
+    def __init__(self, wanted: list[tuple[int, int]]) -> None:
+        super().__init__()
+        self.wanted, self.choices = wanted, list[tuple[int, list[Result]]]()
+
+    def choose(self, graph: CausalGraph, count: int, feedback: Sequence[Result],
+               generator: torch.Generator) -> Tensor:  # fmt: skip
+        self.choices.append((count, list(feedback)))
+        known = {(r.i, r.j) for r in feedback}
+        return torch.tensor([pair for pair in self.wanted if pair not in known][:count]).view(-1, 2)
+
+
+class TestChoosing:
+    def test_named_pairs_first_and_the_rest_at_random(self) -> None:
+        wanted = [(4, 5), (0, 1), (7, 2), (3, 0), (6, 5), (1, 7), (2, 3)]  # seven; five are tested a round
+        model = Naming(wanted)
+        made = run(expert_of(model), Policy("expert", "none"), replicates=3, rounds=2)
+        rounds = made.feedback.round
+        assert all([int(rounds[s, i, j]) for i, j in wanted] == [1] * 5 + [2] * 2 for s in range(3))
+        assert made.tests.tolist() == [0, 5, 10] and not torch.equal(rounds[0], rounds[1])
+        # asked once while all stand alike, then once
+        assert [count for count, _ in model.choices] == [5, 5]
+        assert [(r.i, r.j) for r in model.choices[1][1]] == sorted(wanted[:5])
+
+    def test_the_order_of_names_counts(self) -> None:
+        model, nothing = Naming([(4, 5), (0, 1), (7, 2)]), no_feedback(2, N)
+        wanted = expert_of(model).urgency(torch.full((2, N, N), 0.5, dtype=torch.float64), nothing, 5)
+        assert [wanted[1, i, j].item() for i, j in model.wanted] == [5, 4, 3] and wanted.sum() == 24
+
+    def test_what_is_refused(self) -> None:
+        with pytest.raises(ValueError, match="Fixed has no method `choose`"):
+            run(expert_of(Fixed()), Policy("expert", "none"), 2)
+        tested = add_answers(no_feedback(1, N), torch.eye(N).roll(1, 1)[None].bool(), ASIA.edges)
+        beliefs = torch.full((1, N, N), 0.5, dtype=torch.float64)
+        for named in ([(0, 1)], [(0, 2), (0, 3), (0, 4)]):  # tested already; more than two
+
+            class Wrong(Naming):
+                def choose(self, *_: Any) -> Tensor:
+                    return torch.tensor(self.wanted)
+
+            with pytest.raises(ValueError, match="at most 2 pairs without a result are needed"):
+                expert_of(Wrong(named)).urgency(beliefs, tested, 2)
+        with pytest.raises(ValueError, match="two different variables"):
+            expert_of(Naming([(1, 1)])).urgency(beliefs, tested, 2)

@@ -11,7 +11,7 @@ from scipy.stats import norm
 from torch import Tensor
 from twelvefold.core.seeds import torch_generator
 from twelvefold.papers.igda.feedback import Feedback, add_answers, neighbours, no_feedback, pairs
-from twelvefold.papers.igda.loop import SELECTIONS, Discovery, Policy, area, ask, discover, select
+from twelvefold.papers.igda.loop import BY_EXPERT, SELECTIONS, Discovery, Policy, area, ask, discover, largest, select
 from twelvefold.papers.igda.metrics import calibration, ranking_quality
 from twelvefold.papers.igda.simulated_expert import SimulatedExpert, Skill, all_pairs, draw_expert, shared_errors
 from twelvefold.tasks.causal_graphs import load_graph
@@ -106,6 +106,42 @@ class TestSelection:
             select("best", p, no_feedback(1, 3), 1, torch_generator(1, 0, "ties"))
         with pytest.raises(ValueError, match="count = 7; only 6 pairs"):
             select("top", p, no_feedback(1, 3), 7, torch_generator(1, 0, "ties"))
+
+    def test_an_expert_may_choose(self) -> None:
+        calls = []
+
+        class Choosing:
+            """Wants pairs in the order of their numbers; believes one half of all."""
+
+            def beliefs(self, asked: torch.Tensor, feedback: Feedback) -> torch.Tensor:
+                return torch.full(asked.shape, 0.5, dtype=torch.float64)
+
+            def urgency(self, beliefs: torch.Tensor, feedback: Feedback, count: int) -> torch.Tensor:
+                calls.append((float(beliefs[feedback.tested].sum()), int(feedback.tested[0].sum()), count))
+                return -torch.arange(beliefs[0].numel()).double().view(beliefs.shape[1:]).expand(beliefs.shape)
+
+        made = discover(Choosing(), ASIA, Policy(BY_EXPERT, "none"), replicates=2, rounds=8, experiments=9,
+                        generator=torch_generator(1, 0, "ties"))  # fmt: skip
+        assert [call[1:] for call in calls] == [(9 * k, 9) for k in range(6)] + [(54, 2)]  # 56 pairs
+        order = pairs(8).nonzero().tolist()
+        rounds = made.feedback.round[0]
+        assert [int(rounds[i, j]) for i, j in order] == [1 + k // 9 for k in range(56)]
+        seen = [float(ASIA[tuple(zip(*order[: 9 * k], strict=True))].sum()) if k else 0.0 for k in range(7)]
+        assert [call[0] for call in calls] == [2 * found for found in seen]
+
+    def test_an_expert_that_cannot_choose_is_refused_at_once(self) -> None:
+        expert = draw_expert(Skill(), ASIA, 1, torch_generator(1, 0, "expert"))
+        with pytest.raises(ValueError, match="selection = 'expert' needs an expert with a method `urgency`"):
+            discover(expert, ASIA, Policy(BY_EXPERT), replicates=1, rounds=1, experiments=1,
+                     generator=torch_generator(1, 0, "ties"))  # fmt: skip
+
+    def test_values_that_are_refused(self) -> None:
+        with pytest.raises(ValueError, match=r"values has shape \(1, 2, 2\)"):
+            largest(torch.zeros(1, 2, 2), no_feedback(1, 3), 1, torch_generator(1, 0, "ties"))
+        values = torch.zeros(1, 3, 3)
+        values[0, 0, 1] = torch.nan
+        with pytest.raises(ValueError, match="not finite"):
+            largest(values, no_feedback(1, 3), 1, torch_generator(1, 0, "ties"))
 
 
 class TestExpert:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -60,13 +60,27 @@ class EdgeModel(Protocol):
         """
 
 
+@runtime_checkable
+class EdgeChooser(Protocol):
+    """A model that can be asked which edges to test."""
+
+    def choose(self, graph: CausalGraph, count: int, feedback: Sequence[Result], generator: torch.Generator) -> Tensor:
+        """Untested pairs that the model names, most wanted first `[at most count, 2]`, int64.
+
+        Args:
+            graph: as for `EdgeModel`. count: tests of the coming round. feedback: all results so far, oldest first.
+            generator: of whatever is drawn.
+        """
+
+
 @dataclass
 class ModelExpert:
-    """An edge model as the `Expert` of S replicates of the loop.
+    """An edge model as the `ChoosingExpert` of S replicates of the loop.
 
     The model is asked about the pairs of `asked` and no other. Replicates that stand alike (same question, same
     feedback, same earlier beliefs) are asked once and share the answer. It remembers its last beliefs, so it serves one
-    run of the loop at a time; a call without any test begins a new run.
+    run of the loop at a time; a call without any test begins a new run. A model that can name edges (`EdgeChooser`)
+    may also be left the choice of tests; what it leaves open is filled up at random.
 
     Attributes:
         model: who answers. graph: whose edges are asked about. generator: of what the model draws.
@@ -99,6 +113,26 @@ class ModelExpert:
                 stated[members] = self._answer(where[members[0]], feedback, members[0], last[members[0]])
         self._last = torch.where(where, stated, last)
         return stated.to(asked.device)
+
+    def urgency(self, beliefs: Tensor, feedback: Feedback, count: int) -> Tensor:
+        """`count` for the pair that the model named first, one less for each that follows, 0 for others `[S, n, n]`.
+
+        Raises:
+            ValueError: a model that cannot name edges, or one that names more than `count` or what is no open pair.
+        """
+        if not isinstance(self.model, EdgeChooser):
+            raise ValueError(f"{type(self.model).__name__} has no method `choose`: it cannot say which edges to test")
+        wanted = torch.zeros(beliefs.shape, dtype=torch.float64)
+        for members in alike(torch.zeros_like(feedback.tested), feedback, torch.zeros(beliefs.shape)):
+            results = results_of(feedback, members[0])
+            named = self.model.choose(self.graph, count, results, self.generator)
+            check_edges(named, self.graph)
+            tested = {(result.i, result.j) for result in results}
+            if len(named) > count or tested & {(i, j) for i, j in named.tolist()}:
+                raise ValueError(f"the model names {named.tolist()}; at most {count} pairs without a result are needed")
+            for place, (i, j) in enumerate(named.tolist()):
+                wanted[members, i, j] = float(count - place)
+        return wanted.to(beliefs)
 
     def _answer(self, asked: Tensor, feedback: Feedback, replicate: int, last: Tensor) -> Tensor:
         """Beliefs `[n, n]` of one replicate."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol, get_args
+from typing import Literal, NamedTuple, Protocol, get_args, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -24,6 +24,7 @@ SELECTIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "confident": lambda beliefs: -uncertainty(beliefs),  # where it is most sure
     "random": torch.zeros_like,  # all pairs alike: ties are broken at random
 }
+BY_EXPERT = "expert"  # the expert itself says what to test
 
 
 class Expert(Protocol):
@@ -33,12 +34,25 @@ class Expert(Protocol):
         """Probabilities `[S, n, n]`, float64, at the pairs asked about `[S, n, n]`; anything elsewhere."""
 
 
+@runtime_checkable
+class ChoosingExpert(Expert, Protocol):
+    """An expert that also says which pairs it wants tested."""
+
+    def urgency(self, beliefs: Tensor, feedback: Feedback, count: int) -> Tensor:
+        """How much it wants each pair tested `[S, n, n]`, finite; the `count` untested pairs with the largest are.
+
+        Args:
+            beliefs: of the loop, 0 and 1 where tested `[S, n, n]`. feedback: so far. count: tests of the coming round.
+        """
+
+
 @dataclass(frozen=True)
 class Policy:
     """How edges are chosen and beliefs renewed.
 
     Attributes:
-        selection: a rule of `SELECTIONS`; the untested pairs with the largest values are tested, ties at random.
+        selection: a rule of `SELECTIONS`, or "expert" for a `ChoosingExpert`; the untested pairs with the largest
+            values are tested, ties at random.
         update: which untested pairs the expert is asked about again after each round: "none", "local" (those that the
             round bears on; the paper) or "global" (all).
         neighbourhood: what "local" means, see `feedback.neighbours`.
@@ -49,7 +63,7 @@ class Policy:
     neighbourhood: Neighbourhood = "same_role"
 
     def __post_init__(self) -> None:
-        for name, value, known in (("selection", self.selection, tuple(SELECTIONS)),
+        for name, value, known in (("selection", self.selection, (*SELECTIONS, BY_EXPERT)),
                                    ("update", self.update, get_args(Update)),
                                    ("neighbourhood", self.neighbourhood, get_args(Neighbourhood))):  # fmt: skip
             if value not in known:
@@ -88,9 +102,13 @@ def discover(
         generator: breaks ties.
 
     Raises:
-        ValueError: a number out of range, or beliefs of the expert that are no probabilities of the right shape.
+        ValueError: a number out of range, beliefs of the expert that are no probabilities of the right shape, or an
+            expert that cannot say what to test though the policy leaves it to the expert.
     """
     n = len(edges)
+    if policy.selection == BY_EXPERT and not isinstance(expert, ChoosingExpert):
+        raise ValueError(f"selection = {BY_EXPERT!r} needs an expert with a method `urgency`; {type(expert).__name__} "
+                         f"has none. Rules that serve any expert: {list(SELECTIONS)}")  # fmt: skip
     if min(replicates, experiments) < 1 or rounds < 0:
         raise ValueError(f"replicates = {replicates}, rounds = {rounds}, experiments = {experiments}; at least 1, 0 "
                          "and 1 are needed")  # fmt: skip
@@ -102,7 +120,11 @@ def discover(
     for _ in range(rounds):
         left = n * (n - 1) - int(feedback.tested[0].sum())
         if left:
-            selected = select(policy.selection, beliefs, feedback, min(experiments, left), generator)
+            count = min(experiments, left)
+            if isinstance(expert, ChoosingExpert) and policy.selection == BY_EXPERT:
+                selected = largest(expert.urgency(beliefs, feedback, count), feedback, count, generator)
+            else:
+                selected = select(policy.selection, beliefs, feedback, count, generator)
             feedback = add_answers(feedback, selected, edges)
             asked = again(policy, feedback)
             beliefs = ask(expert, asked, feedback, beliefs)
@@ -120,11 +142,24 @@ def select(rule: str, beliefs: Tensor, feedback: Feedback, count: int, generator
     """
     if rule not in SELECTIONS:
         raise ValueError(f"rule = {rule!r}; known are {list(SELECTIONS)}")
-    n = beliefs.shape[1]
-    open_pairs = (pairs(n, beliefs.device) & ~feedback.tested).flatten(1)  # [S, n^2]
+    return largest(SELECTIONS[rule](beliefs), feedback, count, generator)
+
+
+def largest(values: Tensor, feedback: Feedback, count: int, generator: torch.Generator) -> Tensor:
+    """The `count` untested pairs of each replicate with the largest values `[S, n, n]`, bool; ties at random.
+
+    Raises:
+        ValueError: fewer untested pairs than `count`, values of another shape than the feedback, or not finite.
+    """
+    if values.shape != feedback.tested.shape:
+        raise ValueError(f"values has shape {tuple(values.shape)}; {tuple(feedback.tested.shape)} is needed")
+    n = values.shape[1]
+    open_pairs = (pairs(n, values.device) & ~feedback.tested).flatten(1)  # [S, n^2]
     if count > int(open_pairs.sum(1).min()):
         raise ValueError(f"count = {count}; only {int(open_pairs.sum(1).min())} pairs are untested")
-    values = SELECTIONS[rule](beliefs).flatten(1).masked_fill(~open_pairs, -torch.inf)
+    if not bool(values.flatten(1)[open_pairs].isfinite().all()):
+        raise ValueError("values of untested pairs hold a number that is not finite")
+    values = values.flatten(1).masked_fill(~open_pairs, -torch.inf)
     draws = torch.rand(values.shape, generator=generator, dtype=torch.float64).to(values.device)
     least = values.topk(count).values[:, -1:]  # the smallest value that is chosen [S, 1]
     chosen, tied = values > least, values == least
