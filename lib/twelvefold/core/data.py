@@ -126,7 +126,7 @@ def tree_digests(root: Path, entry: Entry) -> list[str]:
     Files elsewhere are pinned by the registry and checked when they are loaded.
     """
     inside = [place for file in entry.files if (place := _in_tree(Path(root), file)) is not None]
-    return [_sha256(place) if place.is_file() else "missing" for place in inside]
+    return [file_sha256(place) if place.is_file() else "missing" for place in inside]
 
 
 def _in_tree(root: Path, file: DataFile) -> Path | None:
@@ -192,7 +192,7 @@ def _checked(entry: Entry, file: DataFile, place: Path) -> Path:
         _check_tensors(entry, place, file.tensors)
     if file.sha256 is None:
         return place
-    actual = _sha256(place)
+    actual = file_sha256(place)
     if actual != file.sha256:
         raise DataDamaged(
             f"{entry.name}: {place} is not the recorded file: its sha256 is {actual}, expected is {file.sha256} "
@@ -289,7 +289,7 @@ def _size(size: int) -> str:
 _digests: dict[tuple[str, int, int, int], str] = {}
 
 
-def _sha256(file: Path) -> str:
+def file_sha256(file: Path) -> str:
     """Return the checksum of a file, remembered as long as its size, time of change and inode stay."""
     stat = os.stat(file)
     key = (str(file), stat.st_size, stat.st_mtime_ns, stat.st_ino)

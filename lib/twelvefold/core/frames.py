@@ -6,13 +6,14 @@ import math
 import re
 from collections.abc import Container
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
 
 from .schema import TOLERANCE_CLASSES, StudyError
 
+Rounded = TypeVar("Rounded", pd.Series, pd.DataFrame)
 _NAME = re.compile(r"[a-z0-9_]+")
 # pandas 3 reads floats exactly and deprecates the argument that asks for it
 _EXACT: dict[str, Any] = {} if int(pd.__version__.split(".")[0]) >= 3 else {"float_precision": "round_trip"}
@@ -31,6 +32,16 @@ def runs_bytes(frame: pd.DataFrame) -> bytes:
 def table_bytes(frame: pd.DataFrame) -> bytes:
     """Return a table as CSV, every float with nine significant digits."""
     return frame.to_csv(index=False, float_format="%.9g", lineterminator="\n").encode()
+
+
+def significant(value: float, digits: int) -> float:
+    """A number with so many significant digits; NaN stays."""
+    return float(f"{value:.{digits}g}")
+
+
+def rounded(values: Rounded, digits: int) -> Rounded:
+    """A column, or columns, of floats with so many significant digits each, as rows are kept."""
+    return values.map(lambda value: significant(value, digits))
 
 
 def shape_line(what: str, frame: pd.DataFrame) -> str:

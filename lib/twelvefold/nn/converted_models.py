@@ -6,7 +6,6 @@ import errno
 import hashlib
 import importlib.util
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -18,13 +17,13 @@ from pathlib import Path
 
 import filelock
 
+from twelvefold.core.data import file_sha256
 from twelvefold.core.project import cache_folder
 from twelvefold.core.store import CacheWarning, Store
 from twelvefold.nn import gguf_conversion
 
 _FORMAT = 1  # raise it when gguf_conversion writes other files from the same source
 _CHECKSUMS = "checksums.json"
-_seen: dict[tuple[str, int, int, int], str] = {}
 
 
 def converted_folder(source: Path, name: str) -> Path:
@@ -40,7 +39,7 @@ def converted_folder(source: Path, name: str) -> Path:
         ValueError: the file is damaged or not supported. ImportError: the package gguf is missing.
         CacheError: the cache folder is full or cannot be written to. RuntimeError: the conversion broke off.
     """
-    key = hashlib.sha256(f"{_FORMAT} {sha256(source)}".encode()).hexdigest()[:16]
+    key = hashlib.sha256(f"{_FORMAT} {file_sha256(source)}".encode()).hexdigest()[:16]
     folder = cache_folder() / "language_models" / f"{name}-{key}"
     if _problem(folder) is None:
         return folder
@@ -51,23 +50,13 @@ def converted_folder(source: Path, name: str) -> Path:
     return folder
 
 
-def sha256(file: Path) -> str:
-    """Return the checksum of a file, remembered as long as its size, time of change and inode stay."""
-    stat = os.stat(file)
-    key = (str(file), stat.st_size, stat.st_mtime_ns, stat.st_ino)
-    if key not in _seen:
-        with open(file, "rb") as stream:
-            _seen[key] = hashlib.file_digest(stream, "sha256").hexdigest()
-    return _seen[key]
-
-
 def _problem(folder: Path) -> str | None:
     """Return why the folder cannot be used, None when it can; "" when it was never made."""
     if not folder.exists():
         return ""
     try:
         recorded = json.loads((folder / _CHECKSUMS).read_bytes())
-        changed = [name for name, checksum in recorded.items() if sha256(folder / name) != checksum]
+        changed = [name for name, checksum in recorded.items() if file_sha256(folder / name) != checksum]
     except (OSError, ValueError, AttributeError) as error:
         return f"{type(error).__name__}: {error}"
     return f"{', '.join(changed)} changed" if changed else None
@@ -86,7 +75,7 @@ def _renew(source: Path, folder: Path, problem: str) -> None:
         try:
             made.mkdir()
             _convert(source, made)
-            recorded = {file.name: sha256(file) for file in sorted(made.iterdir())}
+            recorded = {file.name: file_sha256(file) for file in sorted(made.iterdir())}
             (made / _CHECKSUMS).write_text(json.dumps(recorded, indent=1) + "\n")
             if folder.exists():
                 shutil.rmtree(folder)

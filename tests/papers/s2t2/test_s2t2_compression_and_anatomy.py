@@ -16,14 +16,12 @@ from twelvefold.core.sweep import sweep
 from twelvefold.papers.s2t2 import anatomy_study, compression_and_anatomy
 from twelvefold.papers.s2t2.anatomy_study import (
     VARIANTS,
-    Watch,
     anatomy_run,
     composition,
     marginals_by_name,
     name_of,
     prepared,
     printed,
-    source_name,
     target_vocabulary,
     token_classes,
 )
@@ -35,7 +33,9 @@ from twelvefold.papers.s2t2.compression_study import (
     source_vocabulary,
     token_unigram_bits,
 )
+from twelvefold.papers.s2t2.descent import Watching
 from twelvefold.papers.s2t2.protein_problem import draw_problem, references
+from twelvefold.papers.s2t2.source_models import member_name
 from twelvefold.papers.s2t2.tokenization import bytes_per_token, encode, train_bpe
 from twelvefold.tasks.proteins import AMINO_ACIDS, load_proteins
 
@@ -191,20 +191,20 @@ def test_tokens_are_printed_so_that_they_can_be_seen() -> None:
 
 
 def test_a_stopped_run_goes_on_and_remembers_what_it_saw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole, save = learnt(), Watch.save
+    whole, save = learnt(), Watching.save
 
-    def killed(watch: Watch, state: dict[str, Any], force: bool = False) -> bool:
+    def killed(watch: Watching, state: dict[str, Any], force: bool = False) -> bool:
         written = save(watch, state, force)
         if state["step"] == 2:
             raise KeyboardInterrupt
         return written
 
-    monkeypatch.setattr(Watch, "save", killed)
+    monkeypatch.setattr(Watching, "save", killed)
     with pytest.raises(KeyboardInterrupt):
         learnt(checkpoint=Checkpoint(tmp_path / "state", every=0))
-    monkeypatch.setattr(Watch, "save", save)
+    monkeypatch.setattr(Watching, "save", save)
     calls: list[int] = []
-    monkeypatch.setattr(Watch, "save", lambda *given: calls.append(given[1]["step"]) or save(*given))
+    monkeypatch.setattr(Watching, "save", lambda *given: calls.append(given[1]["step"]) or save(*given))
     assert learnt(checkpoint=Checkpoint(tmp_path / "state", every=0)) == whole
     assert calls == [3, 4]
 
@@ -216,8 +216,8 @@ def test_the_sweeps_take_json_points(project: Path) -> None:
 
 
 def test_training_runs_have_models_of_their_own() -> None:
-    assert [source_name("english small", r) for r in (0, 4, 5)] == [f"english small {r}" for r in (0, 4, 0)]
-    assert source_name("smollm2_135m", 3) == "smollm2_135m"
+    assert [member_name("english small", r) for r in (0, 4, 5)] == [f"english small {r}" for r in (0, 4, 0)]
+    assert member_name("smollm2_135m", 3) == "smollm2_135m"
 
 
 def test_every_variant_is_found_by_its_fields() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from twelvefold.core.frames import significant
 from twelvefold.core.reporting import rows_of
 from twelvefold.core.study import Study
 
@@ -29,4 +30,4 @@ def setting(runs: pd.DataFrame, study: Study) -> str:
 
 def shortened(value: float) -> float:
     """A number with six significant digits, as rows keep it."""
-    return float(f"{value:.6g}")
+    return significant(value, 6)

@@ -9,6 +9,7 @@ import pandas as pd
 
 from twelvefold.core import statistics
 from twelvefold.core.claims import DETERMINISTIC, Claim, Estimate, above, below, equals
+from twelvefold.core.frames import rounded
 from twelvefold.core.reporting import rows_of
 from twelvefold.core.study import Study
 from twelvefold.papers.igda.discovery import PAPER, RESOLUTION, UNIT, block_note
@@ -128,7 +129,7 @@ def rows_of_study(found: Mapping[str, Found]) -> pd.DataFrame:
                 parts.append(rounds[rounds["arm"].isin(FOLLOWED)].assign(what="round", **identity))
     rows = pd.concat([part.dropna(axis=1, how="all") for part in parts], ignore_index=True)
     numbers = rows.select_dtypes("float").columns
-    rows[numbers] = rows[numbers].map(lambda value: float(f"{value:.4g}"))
+    rows[numbers] = rounded(rows[numbers], 4)
     for name in ("replicate", "round", "steps", "replicates", "changed"):
         rows[name] = rows[name].astype("Int64")  # whole numbers beside empty cells
     first = ["what", "graph", "shared", "believed", "steps", "replicates", "arm"]

@@ -13,6 +13,7 @@ import pandas as pd
 from twelvefold.core import statistics
 from twelvefold.core.claims import TRAINING_RUN, Claim, above, below
 from twelvefold.core.distributions import dip_test, emptier_middle
+from twelvefold.core.frames import rounded
 from twelvefold.core.reporting import FIGURE_LEVEL, mean_and_error
 from twelvefold.core.study import Study
 from twelvefold.papers.random_scaling import mirage
@@ -92,7 +93,7 @@ def rows_of_study(frame: pd.DataFrame, scale: SimpleNamespace, seed: int) -> pd.
     kinds = {TRAINED: trained, MATCHED: matched, POPULATION: simulated}
     rows = pd.concat([part.assign(kind=kind) for kind, part in kinds.items()], ignore_index=True)
     shortened = [*(name for name in SCORES if name != "worst"), "content", "accuracy"]
-    rows[shortened] = rows[shortened].map(lambda value: float(f"{value:.5g}"))
+    rows[shortened] = rounded(rows[shortened], 5)
     whole = ["number", "length", *(f"{name}_{third}" for name in ("exact", "loss") for third in range(3))]
     rows[whole] = rows[whole].astype("Int64")  # whole numbers beside empty cells
     return rows[["kind", *rows.columns.drop("kind")]]

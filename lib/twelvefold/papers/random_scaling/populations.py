@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from twelvefold.core.frames import rounded
 from twelvefold.core.seeds import numpy_generator
 from twelvefold.nn.transformer import Weights
 from twelvefold.nn.transformer_config import TransformerConfig
@@ -179,13 +180,8 @@ def runs_of(points: Mapping[str, Mapping[str, Any]], results: Mapping[str, Mappi
             about = {"scale": label, "number": number, "replicate": point["members"], "length": length}
             frames.append(pd.DataFrame(about | scores | {"content": content, "position": position}))
     joined = pd.concat(frames, ignore_index=True)
-    joined[list(_UNBOUNDED)] = joined[list(_UNBOUNDED)].map(significant)
+    joined[list(_UNBOUNDED)] = rounded(joined[list(_UNBOUNDED)], 6)
     return joined.round({"exact": 6, "worst": 9, "content": 6, "position": 6})
-
-
-def significant(value: float) -> float:
-    """A number with six significant digits."""
-    return float(f"{value:.6g}")
 
 
 def _last(result: Mapping[str, Any], name: str, row: int) -> np.ndarray:

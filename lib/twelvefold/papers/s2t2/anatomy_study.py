@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
@@ -16,8 +16,7 @@ from twelvefold.nn.training_recipe import Recipe
 from twelvefold.papers.s2t2.adaptation import exported, learn_plan
 from twelvefold.papers.s2t2.anatomy import effective_sources, share_of_single, support
 from twelvefold.papers.s2t2.bits_per_byte import Precision, score
-from twelvefold.papers.s2t2.descent import draw_order
-from twelvefold.papers.s2t2.english_models import MEMBERS
+from twelvefold.papers.s2t2.descent import Watching, draw_order
 from twelvefold.papers.s2t2.plans import (
     Marginals,
     Plan,
@@ -29,12 +28,12 @@ from twelvefold.papers.s2t2.plans import (
     uniform_marginals,
     vectors_of,
 )
-from twelvefold.papers.s2t2.protein_problem import Problem, draw_problem, target_documents, token_frequencies
-from twelvefold.papers.s2t2.source_models import Source, load_source
+from twelvefold.papers.s2t2.protein_problem import Problem, kept_problem, target_documents, token_frequencies
+from twelvefold.papers.s2t2.source_models import Source, load_source, member_name
 from twelvefold.papers.s2t2.tokenization import Vocabulary, tokens_made_of, vocabulary_of
 from twelvefold.papers.s2t2.translation import source_given_target
 from twelvefold.tasks.docstring_prose import docstring_paragraphs
-from twelvefold.tasks.proteins import AMINO_ACIDS, load_proteins
+from twelvefold.tasks.proteins import AMINO_ACIDS
 
 BASE = "convex"  # the unchanged method
 VARIANTS: Mapping[str, Mapping[str, Any]] = {
@@ -52,36 +51,6 @@ class Case(NamedTuple):
     source: Source
     problem: Problem
     frequencies: Tensor  # [u], float64, sums to one
-
-
-class Watch(Checkpoint):
-    """A checkpoint that also looks at the scores after chosen steps; what it saw is saved with the state.
-
-    Args:
-        look: called with the step, the scores and the potentials; what it returns is kept in `seen`.
-        steps: after which to look. inner: the checkpoint to read from and write to; None: there is none.
-    """
-
-    def __init__(
-        self, look: Callable[[int, Tensor, Potentials | None], dict[str, Any]], steps: list[int],
-        inner: Checkpoint | None = None,
-    ) -> None:  # fmt: skip
-        self.look, self.steps, self.inner = look, frozenset(steps), inner
-        self.seen: list[dict[str, Any]] = []
-
-    def load(self) -> dict[str, Any] | None:
-        """The state of the inner checkpoint; what had been seen by then is known again."""
-        state = None if self.inner is None else self.inner.load()
-        if state is not None:
-            self.seen = state.pop("seen")
-        return state
-
-    def save(self, state: dict[str, Any], force: bool = False) -> bool:
-        """Look, where it is time, and hand the state on."""
-        if state["step"] in self.steps:
-            potentials = state["kept"].get("potentials")
-            self.seen.append(self.look(state["step"], state["leaves"]["scores"].detach(), potentials))
-        return self.inner is not None and self.inner.save({**state, "seen": self.seen}, force)
 
 
 def anatomy_run(
@@ -110,7 +79,7 @@ def anatomy_run(
     Raises:
         ValueError: an argument that is not accepted. FloatingPointError: the loss is not finite.
     """
-    case = prepared(source_name(source, replicate), str(device), seed, replicate, proteins, limit, targets, length,
+    case = prepared(member_name(source, replicate), str(device), seed, replicate, proteins, limit, targets, length,
                     training + validation, held_out, tokenizer_proteins)  # fmt: skip
     how = PlanModel(**{name: value for name, value in variant.items() if name != "marginals"})
     marginals = marginals_by_name(variant.get("marginals", "uniform"), case, english)
@@ -121,24 +90,20 @@ def anatomy_run(
         with torch.no_grad():
             return {"step": step, **composition(plan_of(how, at, marginals, start).weights, marginals, case, classes)}
 
-    watch = Watch(look, watched, checkpoint)
-    watch.seen.append(look(0, scores, None))
+    watching = Watching(lambda state: look(state["step"], state["leaves"]["scores"].detach(),
+                                           state["kept"].get("potentials")),
+                        watched, checkpoint, look(0, scores, None))  # fmt: skip
     documents = target_documents(case.problem, case.problem.training[validation:])
     order = draw_order(len(documents), steps, batch, torch_generator(seed, replicate, "order of texts"))
     recipe = Recipe(steps=steps, learning_rate=rate, decay="cosine", precision=precision)
     learnt = learn_plan(case.source.model, case.source.vectors, how, marginals, scores, documents, order, recipe,
-                        micro=micro, checkpoint=watch, label=f"plan {replicate}")  # fmt: skip
+                        micro=micro, checkpoint=watching, label=f"plan {replicate}")  # fmt: skip
     plan = exported(how, learnt, marginals)
     ends = _ends(case, how, plan, validation, precision)
-    columns = {name: [seen[name] for seen in watch.seen] for name in watch.seen[0]}
+    columns = {name: [seen[name] for seen in watching.seen] for name in watching.seen[0]}
     return {"columns": columns, "first_bits": float(learnt.losses[0]) / math.log(2), **ends,
             "tokens": target_tokens(plan.weights, case),
             "tokenizer": case.problem.target.tokenizer.to_str()}  # fmt: skip
-
-
-def source_name(source: str, replicate: int) -> str:
-    """The model of a training run: the tiny ones have five members, other models one."""
-    return f"{source} {replicate % MEMBERS}" if source.startswith("english ") else source
 
 
 @lru_cache(maxsize=1)
@@ -147,8 +112,8 @@ def prepared(
     training: int, held_out: int, tokenizer_proteins: int | None,
 ) -> Case:  # fmt: skip
     """The case of a training run, kept until another one is asked for; arguments as `draw_problem`."""
-    problem = draw_problem(load_proteins(proteins, limit).sequences, seed, replicate, targets=targets, length=length,
-                           training=training, held_out=held_out, tokenizer_proteins=tokenizer_proteins)  # fmt: skip
+    problem = kept_problem(proteins, limit, seed, replicate, targets=targets, length=length, training=training,
+                         held_out=held_out, tokenizer_proteins=tokenizer_proteins)  # fmt: skip
     return Case(load_source(source, device=device), problem, token_frequencies(problem.target, problem.training))
 
 

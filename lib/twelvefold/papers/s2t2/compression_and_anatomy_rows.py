@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from twelvefold.core.frames import rounded
 from twelvefold.papers.s2t2.anatomy_study import BASE, name_of, weighted
 
 ENDS = ("bits", "first_bits", "embedding_scale", "head_scale")
@@ -67,7 +68,7 @@ def rows_of_study(compressed: Sequence[Mapping[str, Any]], learnt: Sequence[Mapp
     parts.append(_tokens(next(one["result"] for one in learnt if one["name"] == BASE)))
     rows = pd.concat([part.dropna(axis=1, how="all") for part in parts], ignore_index=True)
     numbers = rows.select_dtypes("float").columns
-    rows[numbers] = rows[numbers].map(lambda value: float(f"{value:.5g}"))
+    rows[numbers] = rounded(rows[numbers], 5)
     rows["misplaced"] = rows["misplaced"].round(5)  # what lies below is the rounding of float32, and the machine's
     for name in ("replicate", "tokens", "step", "rank"):
         rows[name] = rows[name].astype("Int64")  # whole numbers beside empty cells

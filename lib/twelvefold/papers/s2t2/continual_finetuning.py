@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from twelvefold.core.claims import TRAINING_RUN, Claim, above, below
+from twelvefold.core.frames import rounded
 from twelvefold.core.reporting import paired, rows_of, summary_row
 from twelvefold.core.study import Study
 from twelvefold.papers.s2t2.continual_finetuning_study import ARMS, LEARNT, UNTRAINED
@@ -105,7 +106,7 @@ def rows_of_study(
     for name in ("step", "residues", "frozen"):
         rows[name] = rows[name].astype("Int64")  # whole numbers beside empty cells
     for name in ("gflops", "bits", "validation", "value"):
-        rows[name] = rows[name].astype(float).map(lambda value: float(f"{value:.6g}"))
+        rows[name] = rounded(rows[name].astype(float), 6)
     first = ["what", "replicate", "arm", "rate"]
     return rows[[*first, *rows.columns.drop(first)]]
 

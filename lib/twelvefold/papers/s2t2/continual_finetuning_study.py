@@ -15,7 +15,8 @@ from twelvefold.nn.training_recipe import Recipe
 from twelvefold.papers.s2t2.adaptation import Learnt, body_parameters, exported, finetune, learn_plan
 from twelvefold.papers.s2t2.baselines import gaussian_vectors, piece_plan
 from twelvefold.papers.s2t2.costs import finetuning_flops, learning_flops
-from twelvefold.papers.s2t2.finetuning_curves import Recorder, Task, columns_of, joined, order_of, scores_of, task_of
+from twelvefold.papers.s2t2.descent import Watching
+from twelvefold.papers.s2t2.finetuning_curves import Task, columns_of, joined, order_of, scores_of, task_of
 from twelvefold.papers.s2t2.plans import PlanModel, draw_scores, uniform_marginals, vectors_of
 from twelvefold.papers.s2t2.protein_problem import references, token_frequencies
 from twelvefold.papers.s2t2.tokenization import Vocabulary, bytes_per_token, document
@@ -81,13 +82,14 @@ def _finetuned(
 
     def look(state: dict[str, Any]) -> list[float]:
         leaves = state["leaves"]
-        return scores_of(model, Vectors(leaves["embedding"], leaves.get("head", leaves["embedding"])), task, training)
+        current = Vectors(leaves["embedding"], leaves.get("head", leaves["embedding"]))
+        return [state["step"], *scores_of(model, current, task, training)]
 
-    recorder = Recorder(training["moments"], look, checkpoint, scores_of(model, vectors, task, training))
+    watching = Watching(look, training["moments"], checkpoint, [0, *scores_of(model, vectors, task, training)])
     recipe = Recipe(training["steps"], rate, training["warmup"], "constant", precision=training["precision"])
-    finetune(model, vectors, task.training, order, recipe, micro=training["micro"], checkpoint=recorder,
+    finetune(model, vectors, task.training, order, recipe, micro=training["micro"], checkpoint=watching,
              label=f"finetuning, {arm} {replicate}")  # fmt: skip
-    found = columns_of(recorder.records, task, order, partial(finetuning_flops, model, vectors), frozen=False)
+    found = columns_of(watching.seen, task, order, partial(finetuning_flops, model, vectors), frozen=False)
     return {"columns": found if learnt is None else joined(learnt["columns"], found)}
 
 
@@ -116,16 +118,16 @@ def plan_runs(
 
     def look(state: dict[str, Any]) -> list[float]:
         current = Learnt(state["leaves"]["scores"], state["kept"]["potentials"], state["losses"])
-        return scores_of(model, made(current), task, training)
+        return [state["step"], *scores_of(model, made(current), task, training)]
 
     first = made(Learnt(scores, None, torch.zeros(0).numpy()))
-    recorder = Recorder(training["moments"], look, checkpoint, scores_of(model, first, task, training))
+    watching = Watching(look, training["moments"], checkpoint, [0, *scores_of(model, first, task, training)])
     recipe = Recipe(plan["steps"], plan["rate"], decay="constant", clip=None, precision=training["precision"])
     learnt = learn_plan(model, vectors, how, marginals, scores, task.training, order, recipe, micro=training["micro"],
-                        checkpoint=recorder, label=f"plan {replicate}")  # fmt: skip
+                        checkpoint=watching, label=f"plan {replicate}")  # fmt: skip
     last = made(learnt)
     flops = partial(learning_flops, model, last, len(scores))
-    columns = columns_of(recorder.records, task, order, flops, frozen=True)
+    columns = columns_of(watching.seen, task, order, flops, frozen=True)
     return {"columns": columns, "embedding": last.embedding, "head": None if last.tied else last.head}
 
 
@@ -201,5 +203,3 @@ def redraw_body(model: Any, generator: torch.Generator) -> None:
                 parameter.copy_(spread * torch.randn(parameter.shape, generator=generator))
             else:
                 parameter.fill_(0.0 if name.endswith("bias") else 1.0)
-
-

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -97,6 +98,37 @@ def descend(
             checkpoint.save({"leaves": dict(leaves), "optimiser": optimiser.state_dict(), "kept": kept,
                              "losses": losses, "step": step + 1})  # fmt: skip
     return losses
+
+
+class Watching(Checkpoint):
+    """A checkpoint that also looks at the state after chosen updates: `descend` tells its checkpoint of every update.
+
+    So a curve is recorded without a second training loop, and a killed run goes on with what it had seen. It keeps no
+    file of its own.
+
+    Args:
+        look: called with the state that `descend` saves; what it returns is kept in `seen`, in order.
+        steps: numbers of updates after which to look. inner: where states are kept; None: nowhere.
+        first: what there is to see before any update.
+    """
+
+    def __init__(
+        self, look: Callable[[dict[str, Any]], Any], steps: Iterable[int], inner: Checkpoint | None, first: Any
+    ) -> None:
+        self.look, self.steps, self.inner, self.seen = look, frozenset(steps), inner, [first]
+
+    def load(self) -> dict[str, Any] | None:
+        """The saved state; what had been seen by then is known again."""
+        state = None if self.inner is None else self.inner.load()
+        if state is not None:
+            self.seen = state.pop("seen")
+        return state
+
+    def save(self, state: dict[str, Any], force: bool = False) -> bool:
+        """Look when it is time, then hand the state on."""
+        if state["step"] in self.steps:
+            self.seen.append(self.look(state))
+        return self.inner is not None and self.inner.save({**state, "seen": self.seen}, force)
 
 
 def _optimiser(leaves: Leaves, recipe: Recipe) -> torch.optim.AdamW:

@@ -11,17 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from twelvefold.core.checkpoint import Checkpoint
 from twelvefold.core.seeds import torch_generator
 from twelvefold.papers.s2t2.bits_per_byte import Precision, score
 from twelvefold.papers.s2t2.descent import draw_order
-from twelvefold.papers.s2t2.protein_problem import Problem, draw_problem, target_documents
-from twelvefold.papers.s2t2.source_models import Source, load_source, source_documents
+from twelvefold.papers.s2t2.protein_problem import Problem, kept_problem, target_documents
+from twelvefold.papers.s2t2.source_models import Source, load_source, member_name, source_documents
 from twelvefold.papers.s2t2.tokenization import Document
 from twelvefold.papers.s2t2.translation import Vectors
-from twelvefold.tasks.proteins import load_proteins
-
-TINY = "english "  # such models come in several members, and training run r takes member r
 
 
 class Task(NamedTuple):
@@ -39,40 +35,6 @@ class Task(NamedTuple):
     held_out: list[Document]
 
 
-class Recorder(Checkpoint):
-    """A checkpoint that also scores: training tells its checkpoint the state after every update, and this one looks.
-
-    So a curve is recorded without a second training loop, and a killed run goes on with the records it had. It keeps no
-    file of its own.
-
-    Args:
-        moments: numbers of updates after which `look(state)` is called.
-        look: returns bits per residue of held-out and of validation texts.
-        inner: where states are kept; None: nowhere.
-        first: the record before any update.
-    """
-
-    def __init__(
-        self, moments: Sequence[int], look: Callable[[dict[str, Any]], list[float]], inner: Checkpoint | None,
-        first: list[float],
-    ) -> None:  # fmt: skip
-        self.moments, self.look, self.inner = set(moments), look, inner
-        self.records: list[list[float]] = [[0, *first]]
-
-    def load(self) -> dict[str, Any] | None:
-        """The saved state; the records go on where it was saved."""
-        saved = None if self.inner is None else self.inner.load()
-        if saved is not None:
-            self.records = saved["records"]
-        return saved
-
-    def save(self, state: dict[str, Any], force: bool = False) -> bool:
-        """Score when it is time, then hand the state on."""
-        if state["step"] in self.moments:
-            self.records.append([state["step"], *self.look(state)])
-        return self.inner is not None and self.inner.save({**state, "records": self.records}, force)
-
-
 def task_of(drawn: dict[str, Any], own_tokens: bool, device: str | torch.device) -> Task:
     """The task of one training run, in source tokens or in those of the new tokenizer; drawn once for all arms.
 
@@ -88,11 +50,15 @@ def task_of(drawn: dict[str, Any], own_tokens: bool, device: str | torch.device)
 @lru_cache(maxsize=2)  # source and target tokens of one training run
 def _task(seed: int, replicate: int, own_tokens: bool, settings: str, device: str) -> Task:
     asked = json.loads(settings)
-    kept, tiny = asked["validation"], asked["model"].startswith(TINY)
+    kept = asked["validation"]
     if kept < 1:
         raise ValueError(f"validation = {kept}; at least 1 text is needed")
-    source = _source(f"{asked['model']} {replicate}" if tiny else asked["model"], asked["letters"], device)
-    problem = _problem(seed, replicate, settings)
+    source = _source(member_name(asked["model"], replicate), asked["letters"], device)
+    problem = kept_problem(
+        asked["dataset"], asked["limit"], seed, replicate, targets=asked["targets"], length=asked["length"],
+        training=None if asked["texts"] is None else asked["texts"] + kept, held_out=asked["held_out"],
+        tokenizer_proteins=asked["tokenizer_proteins"],
+    )  # fmt: skip
 
     def documents(texts: list[str]) -> list[Document]:
         return source_documents(source, texts) if own_tokens else target_documents(problem, texts)
@@ -104,17 +70,6 @@ def _task(seed: int, replicate: int, own_tokens: bool, settings: str, device: st
 @lru_cache(maxsize=5)  # the members of a tiny model; of a large one there is only one
 def _source(name: str, letters: str | None, device: str) -> Source:
     return load_source(name, letters=letters, device=device)
-
-
-@lru_cache(maxsize=5)
-def _problem(seed: int, replicate: int, settings: str) -> Problem:
-    asked = json.loads(settings)
-    texts = None if asked["texts"] is None else asked["texts"] + asked["validation"]
-    return draw_problem(
-        load_proteins(asked["dataset"], asked["limit"]).sequences, seed, replicate, targets=asked["targets"],
-        length=asked["length"], training=texts, held_out=asked["held_out"],
-        tokenizer_proteins=asked["tokenizer_proteins"],
-    )  # fmt: skip
 
 
 def order_of(drawn: dict[str, Any], task: Task, steps: int) -> Tensor:
@@ -141,7 +96,7 @@ def columns_of(
     """The columns of a curve.
 
     Args:
-        records: of a `Recorder`. order: texts of each step `[steps, batch]`.
+        records: number of updates, then `scores_of`. order: texts of each step `[steps, batch]`.
         flops: operations of a step by its number of predicted tokens. frozen: whether the body was.
 
     Returns:

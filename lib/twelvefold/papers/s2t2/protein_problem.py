@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from typing import NamedTuple
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import torch
 
 from twelvefold.core.seeds import numpy_generator
 from twelvefold.papers.s2t2.tokenization import Document, Vocabulary, document, train_bpe
-from twelvefold.tasks.proteins import AMINO_ACIDS, compressed_bits, split, unigram_bits
+from twelvefold.tasks.proteins import AMINO_ACIDS, Proteins, compressed_bits, load_proteins, split, unigram_bits
 
 
 class Problem(NamedTuple):
@@ -58,6 +59,21 @@ def draw_problem(
     texts = [pieces[i] for i in drawn.permutation(len(pieces))[:training]]
     places = [int(drawn.integers(max(1, len(p) - length + 1))) for p in unseen]
     return Problem(target, texts, [p[i : i + length] for p, i in zip(unseen, places, strict=True)], known)
+
+
+@lru_cache(maxsize=8)
+def kept_problem(dataset: str, limit: int | None, seed: int, replicate: int, **sizes: Any) -> Problem:
+    """The problem of a training run, kept for a while: every arm of the run asks for it.
+
+    Args:
+        dataset, limit: as `tasks.proteins.load_proteins`. Others, and errors, as `draw_problem`.
+    """
+    return draw_problem(_proteins(dataset, limit).sequences, seed, replicate, **sizes)
+
+
+@lru_cache(maxsize=1)
+def _proteins(dataset: str, limit: int | None) -> Proteins:
+    return load_proteins(dataset, limit)
 
 
 def target_documents(problem: Problem, texts: Sequence[str]) -> list[Document]:

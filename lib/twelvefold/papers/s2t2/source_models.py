@@ -9,7 +9,7 @@ from torch import Tensor
 
 from twelvefold.nn.pretrained import load_language_model
 from twelvefold.papers.s2t2.body import check_model, source_vectors
-from twelvefold.papers.s2t2.english_models import load_english_model
+from twelvefold.papers.s2t2.english_models import MEMBERS, load_english_model
 from twelvefold.papers.s2t2.tokenization import Document, Vocabulary, document, renumber, tokens_made_of, vocabulary_of
 from twelvefold.papers.s2t2.translation import Vectors
 
@@ -53,6 +53,11 @@ def load_source(
     # some models have more rows than tokens; the surplus means nothing
     kept = torch.arange(len(vocabulary)) if letters is None else tokens_made_of(vocabulary, letters)
     return Source(model, vocabulary, kept, source_vectors(model, kept))
+
+
+def member_name(name: str, replicate: int) -> str:
+    """The source of a training run: "english small" becomes one of its five members, other models have no members."""
+    return f"{name} {replicate % MEMBERS}" if name.startswith("english ") else name
 
 
 def _english(name: str) -> tuple[str, int]:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from twelvefold.core import statistics
 from twelvefold.core.claims import DETERMINISTIC, TRAINING_RUN, Claim, above, below, equals
+from twelvefold.core.frames import rounded
 from twelvefold.core.reporting import count_cells, mean_of, rows_of, summary_row
 from twelvefold.core.study import Study
 from twelvefold.papers.s2t2.plots import sparse_sinkhorn as plots
@@ -94,7 +95,7 @@ def rows_of_study(
 def _frame(columns: Mapping[str, Any], **fixed: object) -> pd.DataFrame:
     frame = pd.DataFrame(dict(columns))
     numbers = frame.select_dtypes("float").columns
-    frame[numbers] = frame[numbers].map(lambda value: float(f"{value:.4g}"))
+    frame[numbers] = rounded(frame[numbers], 4)
     return frame.assign(**fixed)
 
 

@@ -34,7 +34,7 @@ from twelvefold.papers.s2t2.plan_agreement import by_frequency, correlation, exc
 from twelvefold.papers.s2t2.plans import Marginals, PlanModel, draw_scores, plan_of, uniform_marginals, vectors_of
 from twelvefold.papers.s2t2.protein_problem import (
     Problem,
-    draw_problem,
+    kept_problem,
     references,
     target_documents,
     token_frequencies,
@@ -42,7 +42,6 @@ from twelvefold.papers.s2t2.protein_problem import (
 from twelvefold.papers.s2t2.source_models import Source, load_source
 from twelvefold.papers.s2t2.tokenization import Document
 from twelvefold.papers.s2t2.translation import Vectors, translate
-from twelvefold.tasks.proteins import Proteins, load_proteins
 
 ARMS = ("small", "own", "transferred", "untrained", "permuted", "permuted_alike", "pieces", "gaussian")
 Run = Mapping[str, Any]
@@ -183,29 +182,17 @@ def frequent_tokens(run: Run, count: int) -> list[str]:
 
 def problem_of(run: Run) -> Problem:
     """Texts and target tokenizer of a run."""
-    return _problem(*_key(run))
+    return kept_problem(seed=run["seed"], replicate=run["replicate"], **run["problem"])
 
 
 def _key(run: Run) -> tuple[int, int, Arguments]:
     return run["seed"], run["replicate"], tuple(sorted(run["problem"].items()))
 
 
-@lru_cache(maxsize=8)
-def _problem(seed: int, replicate: int, arguments: Arguments) -> Problem:
-    chosen = dict(arguments)
-    proteins = _proteins(chosen.pop("dataset"), chosen.pop("limit"))
-    return draw_problem(proteins.sequences, seed, replicate, **chosen)
-
-
 @lru_cache(maxsize=4)  # both parts of two runs
 def _target_texts(seed: int, replicate: int, arguments: Arguments, part: str) -> list[Document]:
-    problem = _problem(seed, replicate, arguments)
+    problem = kept_problem(seed=seed, replicate=replicate, **dict(arguments))
     return target_documents(problem, getattr(problem, part))
-
-
-@lru_cache(maxsize=1)
-def _proteins(dataset: str, limit: int | None) -> Proteins:
-    return load_proteins(dataset, limit)
 
 
 def _source(run: Run, role: str, device: str | torch.device, dtype: str) -> Source:
@@ -251,9 +238,7 @@ def _exchange(run: Run, arm: str, problem: Problem) -> Tensor:
     return exchanged_columns(token_frequencies(problem.target, problem.training), group, _generator(run, arm))
 
 
-def _vectors(
-    run: Run, arm: str, source: Source, problem: Problem, device: str | torch.device, dtype: str
-) -> Vectors:
+def _vectors(run: Run, arm: str, source: Source, problem: Problem, device: str | torch.device, dtype: str) -> Vectors:
     """The vectors of an arm in its model, before any finetuning."""
     if arm == "gaussian":
         return gaussian_vectors(source.vectors, len(problem.target), _generator(run, "random vectors"))

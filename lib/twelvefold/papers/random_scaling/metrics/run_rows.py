@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 
-from twelvefold.papers.random_scaling.populations import significant
+from twelvefold.core.frames import rounded
 from twelvefold.papers.random_scaling.reporting import AS_TRAINED
 
 SIZES, GRAMMAR, LANGUAGE = "sizes", "grammar", "language model"  # kinds of populations
@@ -71,7 +71,7 @@ def rows_of_study(parts: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
         raise ValueError(f"parts names {unknown[0]!r}; known are {SIZES}, {GRAMMAR}, {LANGUAGE}")
     frames = []
     for kind, part in parts.items():
-        frame = part.assign(loss=part["loss"].map(significant)).round({"score": 6, "in_distribution": 6})
+        frame = part.assign(loss=rounded(part["loss"], 6)).round({"score": 6, "in_distribution": 6})
         frame.insert(0, "kind", kind)
         frames.append(frame)
     return pd.concat(frames, ignore_index=True)
