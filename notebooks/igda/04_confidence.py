@@ -18,7 +18,7 @@
 # **The claim in one sentence.** One answer tells nothing about uncertainty, sixteen tell nearly all that is useful, and
 # being too sure or too unsure matters only because the answers are few.
 #
-# **Time.** quick: within 30 CPU seconds on one core. gpu: meant for at most 3 minutes on one large GPU; paper: about
+# **Time.** quick: within 40 CPU seconds on one core. gpu: meant for at most 3 minutes on one large GPU; paper: about
 # five times as long.
 
 # %% tags=["parameters"]
@@ -60,6 +60,7 @@ from twelvefold.core.study import Study
 from twelvefold.core.sweep import sweep
 from twelvefold.papers.igda import confidence
 from twelvefold.papers.igda.beliefs import uncertainty
+from twelvefold.papers.igda.confidence_rows import GRAPH, rows_of_study
 from twelvefold.papers.igda.confidence_study import (
     confidence_runs,
     reliability_runs,
@@ -111,6 +112,8 @@ study.declare(confidence.CLAIMS)
 # - all policies meet the same experts, so that differences are paired; votes and ties are drawn independently.
 # - temperature: a factor of 4 to either side; further down, beliefs of double precision round to 0. `checked`
 #   replicates for the check that exact beliefs change nothing.
+# - `manner`, added after the claims were decided: how an expert states a confidence with each answer. Nobody says "yes,
+#   20 % sure", hence at least 0.5; people and models prefer round numbers, hence tenths. With 1 and with 16 answers.
 # - `first_borders`, `borders`: of the bins of beliefs, before any test and after the last round, when hardly any
 #   belief above 0.05 is left untested.
 # - gpu: 2,000 replicates, kept as means of 50 (those are the units then), more votes and temperatures, and some votes
@@ -123,8 +126,9 @@ common = {
     "rounds": 8, "tested_share": 0.3, "skill": {"separation": 1.5, "shared_source": 0.25, "shared_target": 0.25},
     "other_votes": [1, 4, 16, None], "first_borders": [k / 10 for k in range(11)],
     "borders": [0.0, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0],
+    "manner": {"floor": 0.5, "step": 0.1},
 }  # fmt: skip
-others = [name for name in known_graphs() if load_graph(name).size >= 8 and name != confidence.GRAPH]
+others = [name for name in known_graphs() if load_graph(name).size >= 8 and name != GRAPH]
 few = {"votes": [1, 4, 16, 64, None], "temperatures": [0.25, 0.5, 2.0, 4.0], "others": []}
 many = {"votes": [1, 2, 4, 8, 16, 32, 64, 128, None], "others": others,
         "temperatures": [0.25, 0.35, 0.5, 0.71, 1.41, 2.0, 2.83, 4.0]}  # fmt: skip
@@ -140,7 +144,7 @@ scale = study.scale(
 
 # %%
 loop = {"seed": study.seed, "rounds": scale.rounds, "tested_share": scale.tested_share}
-same = {**loop, "graph": confidence.GRAPH, "block": scale.block}
+same = {**loop, "graph": GRAPH, "block": scale.block}
 chosen, local, chance, mixed = "uncertainty", "uncertainty+local", "random", "random+local"
 
 
@@ -161,15 +165,17 @@ points += [{**loop, "graph": name, "policies": [chosen, chance], "skill": voter(
 # %%
 study.dtype = "float64"
 options = {"device": study.device, "dtype": study.dtype}
-check = {**loop, "graph": confidence.GRAPH, "policies": [chosen, local, "top"], "temperatures": scale.temperatures,
+check = {**loop, "graph": GRAPH, "policies": [chosen, local, "top"], "temperatures": scale.temperatures,
          "skill": scale.skill, "replicates": scale.checked}  # fmt: skip
 stated = [{}, {"votes": 4}, {"votes": 16}, {"temperature": 0.5}, {"temperature": 2.0}, {"bias": 2.0}]
 fits = [{**same, "replicates": scale.fewer, "skill": {**scale.skill, **how}, "first_borders": scale.first_borders,
          "borders": scale.borders, "policies": [] if how else [chosen, local, mixed]} for how in stated]  # fmt: skip
+words = [{**same, "policies": [chosen, chance], "skill": voter(k), "replicates": scale.replicates,
+          "manner": scale.manner} for k in (1, 16)]  # fmt: skip
 sweeps = {"votes": (confidence_runs, points), "temperature": (temperature_runs, [check]),
-          "reliability": (reliability_runs, fits)}  # fmt: skip
+          "reliability": (reliability_runs, fits), "stated": (confidence_runs, words)}  # fmt: skip
 made = {what: list(zip(of, sweep(run, of, label=what, **options), strict=True)) for what, (run, of) in sweeps.items()}
-runs = study.runs(confidence.rows_of_study(made))
+runs = study.runs(rows_of_study(made))
 
 # %% [markdown]
 # ## The result
@@ -178,14 +184,21 @@ runs = study.runs(confidence.rows_of_study(made))
 
 # %%
 (
-    votes_figure, votes_table, temperature_figure, reliability_figure, calibration_table, decisions,
+    votes_figure, votes_table, stated_table, temperature_figure, reliability_figure, calibration_table, decisions,
 ) = confidence.REPORT  # fmt: skip
 votes_figure(study, runs)
 votes_table(study, runs)
+stated_table(study, runs)
 
 # %% [markdown]
 # The order of tests is what needs votes: with exact labels and a poor order, little is gained. Poor labels cost most
 # before the tests; afterwards most of what counts has been tested.
+#
+# The second table is about an expert that states a confidence $q$ with each answer: its yes counts as $q$, its no as
+# $1 - q$, and $\hat p$ is the mean. One such answer gains no less over random tests than 16 votes do: though rounded, it
+# says of *every* pair how unsure the expert is, which one vote says of none. Its labels are poor before the first test,
+# since a yes of which the expert is not sure counts as one half, and that is no edge. This expert knows how sure it is;
+# a language model may not.
 #
 # Being too sure makes votes unanimous, and unanimous votes hide which pairs are uncertain. Being too unsure keeps the
 # order of beliefs, but spreads the votes of all pairs around one half, where few votes cannot tell them apart.
@@ -219,7 +232,8 @@ study.print_checks()
 # - *temperature-alone-changes-nothing* is mathematics; failing would mean an error in the code. It also means that F1
 #   says nothing about the calibration of an expert whose exact beliefs are used.
 # - *one-vote-is-chance* is what makes sampling necessary for an expert that states only yes or no. An expert that
-#   states a number with its answer, as the paper's does according to reviews, can do with fewer samples.
+#   states a number with its answer, as the paper's does according to reviews, can do with fewer samples: see the
+#   second table.
 # - *chosen-tests-bias* is a warning about all interactive schemes. The expert learns from the errors that tests reveal
 #   as if the tests had been drawn by lot. But it is unsure, in a sparse graph, where its evidence is high, and that is
 #   where its errors point upwards: tested errors are not typical ones, the lesson is too strong, and what is left is
@@ -227,8 +241,8 @@ study.print_checks()
 #
 # **What differs from the paper.** The votes of a language model are not independent draws from a belief that it holds;
 # temperature of sampling, wording, and number of tokens all play a part. The paper averages stated confidences over its
-# samples; here every vote counts as certain, the hardest case. Prompts, models and numbers of the paper could not be
-# read.
+# samples; in the claims every vote counts as certain, the hardest case, and the table of stated confidences, added
+# later, is about an expert that knows how sure it is. Prompts, models and numbers of the paper could not be read.
 
 # %% [markdown]
 # ## Explore
@@ -241,7 +255,7 @@ study.print_checks()
 def state(votes: int, temperature: float):
     """Reliability of stated beliefs, and stated against exact beliefs"""
     made = stated_beliefs("child", None if votes == 0 else votes, temperature, replicates=40, seed=seed)
-    told = "exact beliefs" if votes == 0 else f"{votes} votes"
+    told = {0: "exact beliefs", 1: "1 vote"}.get(votes, f"{votes} votes")
     return stated_figure(made.exact, made.stated, made.edge, f"{told}, temperature {temperature:g}")
 
 

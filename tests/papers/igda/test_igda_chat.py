@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,8 +27,9 @@ from twelvefold.papers.igda.chat_backends import (
 from twelvefold.papers.igda.chat_model import Answer, ChatEdgeModel, parse_answer
 from twelvefold.papers.igda.edge_model import ModelExpert, Result
 from twelvefold.papers.igda.feedback import pairs
-from twelvefold.papers.igda.loop import Policy, discover
-from twelvefold.papers.igda.prompts import Messages, chat_messages, chat_text
+from twelvefold.papers.igda.loop import Discovery, Policy, discover
+from twelvefold.papers.igda.prompts import Messages, chat_messages, chat_text, choice_messages
+from twelvefold.papers.igda.replay import RecordReplay
 from twelvefold.tasks.causal_graphs import load_graph
 
 from tests.nn.language_model_cases import TOKENS, tiny_llama, tiny_tokenizer
@@ -195,10 +197,88 @@ class TestEdgeModel:
     @pytest.mark.parametrize(("wrong", "message"), [
         ({"samples": 0}, "samples = 0"), ({"density": 0.0}, "density = 0.0"), ({"density": 1.0}, "density = 1.0"),
         ({"temperature": -1.0}, "temperature"), ({"max_tokens": 0}, "at least 1 token"),
+        ({"pair_tokens": 0}, "pair_tokens = 0"),
     ])  # fmt: skip
     def test_bad_input(self, wrong: dict[str, Any], message: str) -> None:
+        settings: dict[str, Any] = {"backend": Scripted(str), "density": 0.1, **wrong}
         with pytest.raises(ValueError, match=message):
-            ChatEdgeModel(**{"backend": Scripted(str), "density": 0.1} | wrong)
+            ChatEdgeModel(**settings)
+
+
+class TestChoice:
+    def test_one_answer_is_asked_for_and_read(self) -> None:
+        backend, known = Scripted(lambda q: '[["Smoker", "Cancer"], ["Xray", "Fog"]]'), [Result(0, 2, True, 1)]
+        model = ChatEdgeModel(backend, 0.1, temperature=0.7, max_tokens=40, pair_tokens=20)
+        found = model.choose(CANCER, 3, known, torch_generator(10_000, 0, "chat"))
+        assert found.dtype == torch.int64 and found.tolist() == [[1, 2]] and model.dropped == {"unknown": 1}
+        assert [q.messages for q in backend.asked] == [choice_messages(CANCER, 3, known)]
+        model.choose(CANCER, 1, known, torch_generator(10_000, 0, "chat"))
+        assert backend.samplings == [Sampling(0.7, 60), Sampling(0.7, 40)] and model.dropped == {"unknown": 2}
+
+    def test_no_pair(self) -> None:
+        model = ChatEdgeModel(Scripted(lambda q: "None."), 0.1)
+        assert model.choose(CANCER, 3, [], torch.Generator()).shape == (0, 2) and model.dropped == {"unreadable": 1}
+        with pytest.raises(ValueError, match="count = 0"):
+            model.choose(CANCER, 0, [], torch.Generator())
+
+    def test_models_count_for_themselves_and_counts_do_not_tell_them_apart(self) -> None:
+        one, other = (ChatEdgeModel(backend, 0.1) for backend in [Scripted(lambda q: "?")] * 2)
+        one.choose(CANCER, 3, [], torch.Generator())
+        assert one.dropped and not other.dropped and one == other
+
+
+NAMED = (  # by what is known: all of these, then two of five, then none
+    '[["Smoker", "Pollution"], ["Pollution", "Cancer"], ["Cancer", "Xray"]]',
+    'Here: ["smoker", "xray"], ["Pollution", "Cancer"], ["Xray", "X"], ["Cancer", "Cancer"], ["Smoker", "Dyspnoea"]',
+    "I do not know.",
+)
+
+
+def spoken(question: Question) -> str:
+    """Of a pair: whatever a smoker does, nothing else. Of what to test: by the number of results told."""
+    text = question.messages[-1]["content"]
+    if "should be tested next" in text:
+        return NAMED[text.count(" -> ") // 3]
+    smoking = text.rsplit("Does ", 1)[1].startswith("smoking")
+    return reply("yes" if smoking else "no", 80)
+
+
+class TestTheWholeLoop:
+    """Edges of `cancer`: Pollution -> Cancer, Smoker -> Cancer, Cancer -> Xray, Cancer -> Dyspnoea."""
+
+    def discovered(self, backend: ChatBackend, rounds: int = 3) -> tuple[Discovery, ChatEdgeModel]:
+        model = ChatEdgeModel(backend, 0.2, samples=2)
+        expert = ModelExpert(model, CANCER, torch_generator(10_000, 0, "chat"))
+        made = discover(expert, CANCER.edges, Policy("expert", "local"), replicates=4, rounds=rounds, experiments=3,
+                        generator=torch_generator(10_000, 0, "ties"))  # fmt: skip
+        return made, model
+
+    def test_by_hand(self) -> None:
+        backend = Scripted(spoken)
+        made, model = self.discovered(backend)
+        # claimed are Smoker -> all four: TP 1, FP 3, FN 3; after round 1: TP 3, FP 2, FN 1
+        assert all(made.f1[s, :2].tolist() == pytest.approx([0.25, 2 / 3]) for s in range(4))
+        assert [int(made.feedback.round[0, i, j]) for i, j in ((1, 0), (0, 2), (2, 3))] == [1] * 3
+        # round 2: two pairs that were named, and one at random, which may be the last edge
+        assert all([int(made.feedback.round[s, i, j]) for i, j in ((1, 3), (1, 4))] == [2] * 2 for s in range(4))
+        last = made.feedback.round[:, 2, 4] == 2
+        assert made.f1[:, 2].tolist() == pytest.approx(torch.where(last, 1.0, 6 / 7).tolist())
+        assert made.tests.tolist() == [0, 3, 6, 9]
+        # four that stand alike are asked once; after the random tests each that stands alone
+        choices = [q for q in backend.asked if "should be tested next" in q.messages[-1]["content"]]
+        apart = len({tuple(((r > 0) & (r < 3)).flatten().tolist()) for r in made.feedback.round})
+        assert len(choices) == 2 + apart and apart > 1
+        assert model.dropped == {"tested": 1, "unknown": 1, "self": 1, "unreadable": apart}
+
+    def test_recorded_and_played_back(self, tmp_path: Path) -> None:
+        path, backend = tmp_path / "answers.jsonl", Scripted(spoken)
+        first, _ = self.discovered(RecordReplay(backend, path, "record"))
+        asked = len(backend.asked)
+        again, model = self.discovered(RecordReplay("scripted", path))
+        assert len(backend.asked) == asked and torch.equal(first.feedback.round, again.feedback.round)
+        assert torch.equal(first.f1, again.f1) and model.dropped["tested"] == 1
+        with pytest.raises(ChatError, match="Record them"):
+            self.discovered(RecordReplay("scripted", path), rounds=4)
 
 
 @pytest.fixture(scope="module")

@@ -257,7 +257,8 @@ def test_gains_take_the_look_of_their_first_policy() -> None:
 
 
 def test_every_policy_has_its_look_and_every_edge_its_line() -> None:
-    assert len({(s.color, s.dashes) for s in STYLES.values()}) == len(POLICIES) == 7
+    assert len({(s.color, s.dashes) for s in STYLES.values()}) == len(STYLES) == 8
+    assert list(STYLES)[:7] == list(POLICIES)
     kinds = judged_edges(steps(10_000, ASIA, "random", 2, 4)[-1], ASIA)
     figure = plots.graph_figure(ASIA.variables, ASIA.edges.nonzero().tolist(), kinds, "asia")
     arrows = [note.arrow_patch for note in figure.axes[0].texts if getattr(note, "arrow_patch", None)]

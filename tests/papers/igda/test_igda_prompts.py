@@ -16,6 +16,7 @@ from twelvefold.papers.igda.prompts import (
     Messages,
     chat_messages,
     chat_text,
+    choice_messages,
     effect_texts,
     few_shot_text,
     shared_results,
@@ -71,6 +72,31 @@ class TestEveryText:
 
     def test_anonymous_variables_stay_so(self, ask: Callable[..., str]) -> None:
         text = ask(anonymised(CANCER), 0, 2, RESULTS)
+        assert "V1" in text and not any(word in text for word in (*CANCER.variables, *CANCER.phrases, CANCER.domain))
+
+
+class TestChoice:
+    def test_every_result_is_told_newest_last(self) -> None:
+        text = said(choice_messages(CANCER, 3, [RESULTS[3], *RESULTS[:3]]))
+        lines = [line for line in text.splitlines() if " -> " in line]
+        assert lines == ["- Xray -> Dyspnoea: No.", "- Pollution -> Cancer: Yes.", "- Smoker -> Cancer: Yes.",
+                         "- Cancer -> Pollution: No."]  # fmt: skip
+        assert "Experiments have answered" not in said(choice_messages(CANCER, 3))
+
+    def test_it_says_how_many(self) -> None:
+        texts = [said(choice_messages(CANCER, count)) for count in (1, 12)]
+        assert "Which 1 pair that has not been tested" in texts[0] and "Which 12 pairs that have not been" in texts[1]
+        assert all("JSON" in text and "directly cause" in text for text in texts)
+
+    def test_it_begins_as_the_questions_about_a_pair(self) -> None:
+        asked, chosen = said(chat_messages(CANCER, 0, 2, RESULTS)), said(choice_messages(CANCER, 4, RESULTS))
+        start = asked[: asked.index(DYSPNOEA) + len(DYSPNOEA)]
+        assert chosen.startswith(start) and start.startswith("You are an expert in")
+
+    def test_the_true_graph_does_not_matter(self) -> None:
+        other = replace(CANCER, edges=~CANCER.edges & ~torch.eye(5, dtype=torch.bool))
+        assert choice_messages(CANCER, 3, RESULTS) == choice_messages(other, 3, RESULTS)
+        text = said(choice_messages(anonymised(CANCER), 3, RESULTS))
         assert "V1" in text and not any(word in text for word in (*CANCER.variables, *CANCER.phrases, CANCER.domain))
 
 

@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable
 
-import numpy as np
 import pandas as pd
 
 from twelvefold.core import statistics
 from twelvefold.core.claims import DETERMINISTIC, Claim, above, below, equals, within
-from twelvefold.core.reporting import mean_and_error, rows_of
+from twelvefold.core.reporting import rows_of
 from twelvefold.core.study import Study
+from twelvefold.papers.igda.confidence_rows import (
+    EXACT,
+    FEW,
+    GRAPH,
+    MANY,
+    ONE,
+    RANDOM,
+    SURE,
+    UNCERTAIN,
+    UNSURE,
+    column_of,
+)
 from twelvefold.papers.igda.confidence_study import RANKING, WHOLE
 from twelvefold.papers.igda.discovery import PAPER, RESOLUTION, UNIT, block_note
 from twelvefold.papers.igda.plots import confidence as plots
 from twelvefold.papers.igda.plots.policies import POLICIES
 
-GRAPH = "child"  # that claims are about
-UNCERTAIN, LOCAL, RANDOM, RANDOM_LOCAL = "uncertainty", "uncertainty+local", "random", "random+local"
-ONE, FEW, MANY = 1, 4, 16  # votes of the claims
-SURE, UNSURE = 0.25, 4.0  # temperatures of the claims
-EXACT = plots.EXACT  # in the column of votes
+LOCAL, RANDOM_LOCAL = "uncertainty+local", "random+local"
 KEPT_SHARE, CHANCE_MARGIN, GAP_MARGIN = 0.85, 0.02, 0.005
-Found = Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]  # points and their results
 _SOURCE = f"{PAPER}, abstract; the expert is simulated"
 _ADDED = f"{PAPER}; control added here, the expert is simulated"
 _SIXTEEN = "16 sampled outputs per edge, confidences averaged (third-party reviews, themoonlight.io); effect not known"
@@ -89,83 +94,6 @@ CLAIMS: tuple[Claim, ...] = (
 )  # fmt: skip
 
 
-def column_of(policy: str, votes: int | None, of: str = WHOLE, temperature: float = 1.0) -> str:
-    """Name of a column of areas per replicate, e.g. "random votes 4"; more is said where it is unusual."""
-    unusual = ("" if of == WHOLE else f" of {of}") + ("" if temperature == 1 else f" temperature {temperature:g}")
-    return f"{policy} votes {EXACT if votes is None else votes}{unusual}"
-
-
-def kept_columns() -> set[str]:
-    """The columns of areas per replicate that claims are decided from."""
-    kept = {column_of(policy, votes) for policy in (UNCERTAIN, RANDOM) for votes in (ONE, FEW, MANY, None)}
-    kept |= {column_of(UNCERTAIN, votes, RANKING) for votes in (ONE, FEW)}
-    return kept | {column_of(UNCERTAIN, MANY, temperature=t) for t in (SURE, UNSURE)}
-
-
-def rows_of_study(found: Mapping[str, Found]) -> pd.DataFrame:
-    """All rows of the study, four significant digits.
-
-    Args:
-        found: points and results: "votes" (of `confidence_runs`), "temperature" (of `temperature_runs`) and
-            "reliability" (of `reliability_runs`).
-
-    Returns:
-        Columns: what, graph, votes ("exact" for infinitely many), temperature, bias, of, replicates, policy and: for
-        "replicate" (one row per block of replicates of `GRAPH`) replicate, `kept_columns` and the gaps; for "votes"
-        (one per point and policy) area, first, last and, for all but random tests, gain over random tests of the same
-        replicates; for "temperature" changed; for "bin" moment, belief, share and pairs; for "fit" moment,
-        expected_error, belief, share and gap.
-    """
-    parts = [_replicates(found)]
-    for point, result in found["votes"]:
-        means = pd.DataFrame(result["means"])
-        gains = [_gain(result["area"], policy) for policy in means["policy"]]
-        parts.append(means.assign(what="votes", gain=[g for g, _ in gains], gain_se=[e for _, e in gains],
-                                  **_identity(point)))  # fmt: skip
-    for point, result in found["temperature"]:
-        parts.append(pd.DataFrame(result["columns"]).assign(what="temperature", graph=point["graph"]))
-    for point, result in found["reliability"]:
-        parts += [pd.DataFrame(result[name]).assign(what=what, **_identity(point))
-                  for name, what in (("bins", "bin"), ("means", "fit"))]  # fmt: skip
-    rows = pd.concat([part.dropna(axis=1, how="all") for part in parts], ignore_index=True)
-    numbers = rows.select_dtypes("float").columns
-    rows[numbers] = rows[numbers].map(lambda value: float(f"{value:.4g}"))
-    for name in ("replicate", "replicates", "changed", "pairs"):
-        rows[name] = rows[name].astype("Int64")  # whole numbers beside empty cells
-    first = ["what", "graph", "votes", "temperature", "bias", "of", "replicates", "policy", "moment"]
-    return rows[[*first, *rows.columns.drop(first)]]
-
-
-def _identity(point: Mapping[str, Any]) -> dict[str, Any]:
-    skill = point["skill"]
-    votes = skill.get("votes")
-    return {"graph": point["graph"], "votes": EXACT if votes is None else str(votes), "of": point.get("of", WHOLE),
-            "temperature": skill.get("temperature", 1.0), "bias": skill.get("bias", 0.0),
-            "replicates": point["replicates"]}  # fmt: skip
-
-
-def _gain(areas: Mapping[str, Sequence[float]], policy: str) -> tuple[float, float]:
-    """Mean gain over random tests and its standard error; NaN where there are none to compare with."""
-    if policy == RANDOM or RANDOM not in areas:
-        return float("nan"), float("nan")
-    return mean_and_error(np.array(areas[policy]) - np.array(areas[RANDOM]))
-
-
-def _replicates(found: Mapping[str, Found]) -> pd.DataFrame:
-    kept, columns = kept_columns(), {}
-    for point, result in found["votes"]:
-        skill = point["skill"]
-        for policy, values in result["area"].items():
-            name = column_of(policy, skill.get("votes"), point.get("of", WHOLE), skill.get("temperature", 1.0))
-            if point["graph"] == GRAPH and name in kept:
-                columns[name] = pd.Series(values)
-    for point, result in found["reliability"]:
-        if point["graph"] == GRAPH and _identity(point)["votes"] == EXACT and point["policies"]:
-            columns |= {f"gap {moment}": pd.Series(values) for moment, values in result["gaps"].items()}
-    frame = pd.DataFrame(columns)  # fewer replicates leave empty cells
-    return frame.assign(what="replicate", graph=GRAPH, replicate=range(len(frame)))
-
-
 def setting(study: Study) -> str:
     """What a caption must say about the experiment."""
     scale = study.scale_values
@@ -202,19 +130,41 @@ def votes_table(study: Study, runs: pd.DataFrame) -> None:
     rows = []
     for graph, part in _votes(runs, of=WHOLE, temperature=1.0).groupby("graph", sort=False):
         for votes in dict.fromkeys(part["votes"]):
-            chosen, row = part[part["votes"] == votes].set_index("policy"), {"graph": graph, "votes": votes}
-            for policy in (UNCERTAIN, RANDOM):
-                row |= {f"{policy}{end}": chosen.loc[policy, f"area{end}"] for end in ("", "_se")}
-            row |= {f"gain{end}": chosen.loc[UNCERTAIN, f"gain{end}"] for end in ("", "_se")}
-            row |= {f"{name}_F1{end}": chosen.loc[UNCERTAIN, f"{name}{end}"] for name in ("first", "last")
-                    for end in ("", "_se")}  # fmt: skip
-            rows.append(row)
+            rows.append({"graph": graph, "votes": votes, **_policies(part[part["votes"] == votes])})
     caption = (
         "Mean F1 over rounds 0 to R by the number of votes: uncertain pairs tested, random pairs tested, and the "
         "paired gain; then F1 before the first and after the last test of uncertain pairs, all without updates. Means "
         f"and standard errors; {_counts(_votes(runs, policy=RANDOM))}. {setting(study)}"
     )
     study.table(pd.DataFrame(rows), "votes", caption, "summary")
+
+
+def _policies(rows: pd.DataFrame) -> dict[str, float]:
+    """Numbers of both policies with one manner of beliefs, with their standard errors."""
+    chosen = rows.set_index("policy")
+    wanted = {UNCERTAIN: (UNCERTAIN, "area"), RANDOM: (RANDOM, "area"), "gain": (UNCERTAIN, "gain"),
+              "first_F1": (UNCERTAIN, "first"), "last_F1": (UNCERTAIN, "last")}  # fmt: skip
+    return {f"{name}{end}": chosen.loc[policy, f"{of}{end}"] for name, (policy, of) in wanted.items()
+            for end in ("", "_se")}  # fmt: skip
+
+
+def stated_table(study: Study, runs: pd.DataFrame) -> None:
+    """Areas and gains when answers count as certain, and when each states a confidence."""
+    asked = {f"{ONE} vote": ("votes", ONE), f"{MANY} votes": ("votes", MANY), f"{ONE} stated": ("stated", ONE),
+             f"{MANY} stated": ("stated", MANY), EXACT: ("votes", EXACT)}  # fmt: skip
+    same = {"graph": GRAPH, "of": WHOLE, "temperature": 1.0}
+    rows = [{"belief": belief, **_policies(rows_of(runs, what=what, votes=str(votes), **same))}
+            for belief, (what, votes) in asked.items()]  # fmt: skip
+    scale = study.scale_values
+    assert scale is not None  # a study has its scale before it has runs
+    caption = (
+        "Added after the claims were decided; decides nothing. Mean F1 over rounds 0 to R of uncertain pairs tested "
+        "and of random pairs tested, the paired gain, and F1 before the first and after the last test of uncertain "
+        "pairs, all without updates. Votes: each answer counts as certain. Stated: the same answers, each with "
+        f"the expert's belief in it, at least {scale.manner['floor']:g} and rounded to {scale.manner['step']:g}. "
+        f"Means and standard errors; {_counts(rows_of(runs, what='stated'))} on {GRAPH}. {setting(study)}"
+    )
+    study.table(pd.DataFrame(rows), "stated", caption, "summary")
 
 
 def temperature_figure(study: Study, runs: pd.DataFrame) -> None:
@@ -286,5 +236,5 @@ def decisions(study: Study, runs: pd.DataFrame) -> None:
 
 
 REPORT: tuple[Callable[[Study, pd.DataFrame], None], ...] = (
-    votes_figure, votes_table, temperature_figure, reliability_figure, calibration_table, decisions,
+    votes_figure, votes_table, stated_table, temperature_figure, reliability_figure, calibration_table, decisions,
 )  # fmt: skip

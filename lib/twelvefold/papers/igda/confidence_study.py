@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from twelvefold.core.reporting import mean_and_error
 from twelvefold.core.seeds import torch_generator
 from twelvefold.papers.igda.beliefs import labels, uncertainty
-from twelvefold.papers.igda.discovery_study import CHUNK, drawn_experts, experiments_per_round, policy_of
+from twelvefold.papers.igda.discovery_study import (
+    CHUNK,
+    columns_of,
+    drawn_experts,
+    experiments_per_round,
+    policy_of,
+    summary_of,
+)
 from twelvefold.papers.igda.feedback import Feedback, no_feedback, pairs
 from twelvefold.papers.igda.loop import Discovery, Expert, area, discover
-from twelvefold.papers.igda.metrics import Calibration
+from twelvefold.papers.igda.metrics import calibration
 from twelvefold.papers.igda.simulated_expert import SimulatedExpert, Skill, all_pairs
+from twelvefold.papers.igda.stating import Manner, StatingExpert
 from twelvefold.tasks.causal_graphs import load_graph
 
 SMALLEST = 2.0**-30  # distance from 1/2 that tells yes from no; a power of 2, so that yes and no stay equally unsure
@@ -30,8 +37,8 @@ class Separated(NamedTuple):
         labelling, ranking: experts on the same evidence.
     """
 
-    labelling: SimulatedExpert
-    ranking: SimulatedExpert
+    labelling: Expert
+    ranking: Expert
 
     def beliefs(self, asked: Tensor, feedback: Feedback) -> Tensor:
         """Beliefs `[S, n, n]` on the side of 1/2 that the one states and as far from it as the other states."""
@@ -41,18 +48,24 @@ class Separated(NamedTuple):
         return 0.5 + torch.where(yes, distance, -distance)
 
 
-def voting(expert: SimulatedExpert, votes: int | None, of: str, generator: torch.Generator) -> Expert:
+def voting(
+    expert: SimulatedExpert, votes: int | None, of: str, generator: torch.Generator, manner: Manner | None = None
+) -> Expert:
     """The expert when K votes stand for its belief.
 
     Args:
         votes: K; None: infinitely many. of: what the votes decide: "both", "labels" or "ranking".
-        generator: draws the votes.
+        generator: draws the votes. manner: each of the K answers states a confidence; None: each counts as certain.
 
     Raises:
-        ValueError: something else for votes to decide, or fewer than one vote.
+        ValueError: something else for votes to decide, fewer than one vote, or stated confidences of infinitely many.
     """
     exact = expert._replace(skill=replace(expert.skill, votes=None))
-    voted = expert._replace(skill=replace(expert.skill, votes=votes), generator=generator)
+    voted: Expert = expert._replace(skill=replace(expert.skill, votes=votes), generator=generator)
+    if manner is not None:
+        if votes is None:
+            raise ValueError("votes = None; a number of answers that state a confidence is needed")
+        voted = StatingExpert(exact, votes, manner, generator)
     if of == WHOLE:
         return voted
     if of == LABELS:
@@ -72,10 +85,11 @@ def _chunks(
 
 def _discovered(
     seed: int, graph: str, policy: str, chunk: range, expert: SimulatedExpert, of: str, rounds: int,
-    tested_share: float,
+    tested_share: float, manner: Manner | None = None,
 ) -> Discovery:  # fmt: skip
     """What a policy finds with the votes of an expert."""
-    voter = voting(expert, expert.skill.votes, of, torch_generator(seed, chunk[0], f"votes on {graph} {policy}"))
+    draws = torch_generator(seed, chunk[0], f"votes on {graph} {policy}")
+    voter = voting(expert, expert.skill.votes, of, draws, manner)
     # policies break ties independently: one that knows nothing is then another draw of random tests
     ties = torch_generator(seed, chunk[0], f"ties on {graph} {policy}")
     experiments = experiments_per_round(len(expert.edges), rounds, tested_share)
@@ -85,7 +99,8 @@ def _discovered(
 
 def confidence_runs(
     seed: int, graph: str, policies: list[str], skill: dict[str, Any], replicates: int, rounds: int,
-    tested_share: float, of: str = WHOLE, block: int = 1, device: str | torch.device = "cpu",
+    tested_share: float, of: str = WHOLE, block: int = 1, manner: dict[str, float] | None = None,
+    device: str | torch.device = "cpu",
 ) -> dict[str, Any]:  # fmt: skip
     """Let policies discover a published graph with an expert that states its beliefs in a certain way.
 
@@ -94,6 +109,7 @@ def confidence_runs(
         skill: arguments of `Skill`, votes and temperature among them. replicates: S. rounds: R.
         tested_share: of all pairs, after R rounds. of: what votes decide, see `voting`.
         block: numbers per replicate are averaged over so many, which must divide S.
+        manner: arguments of `Manner`: votes are answers that state a confidence; None: each counts as certain.
 
     Returns:
         `area`: per policy the mean F1 over rounds 0, ..., R, one number per block. `means`: columns policy and, with
@@ -104,13 +120,14 @@ def confidence_runs(
     """
     _check_blocks(replicates, block)
     chunks, rows, areas = _chunks(seed, graph, replicates, skill, device), [], {}
+    stated = None if manner is None else Manner(**manner)
     for policy in policies:
-        made = [_discovered(seed, graph, policy, *chunk, of, rounds, tested_share) for chunk in chunks]
+        made = [_discovered(seed, graph, policy, *chunk, of, rounds, tested_share, stated) for chunk in chunks]
         f1 = torch.cat([each.f1 for each in made]).cpu()
         numbers = {"area": area(f1), "first": f1[:, 0], "last": f1[:, -1]}
         areas[policy] = numbers["area"].view(-1, block).mean(1).tolist()
-        rows.append({"policy": policy, **_with_errors(numbers)})
-    return {"area": areas, "means": _columns(rows)}
+        rows.append({"policy": policy, **summary_of(numbers)})
+    return {"area": areas, "means": columns_of(rows)}
 
 
 def _check_blocks(replicates: int, block: int) -> None:
@@ -142,7 +159,7 @@ def temperature_runs(
             both = zip(made[policy, temperature], made[policy, 1.0], strict=True)
             rows.append({"policy": policy, "temperature": temperature, "replicates": replicates,
                          "changed": sum(_differing(*pair) for pair in both)})  # fmt: skip
-    return {"columns": _columns(rows)}
+    return {"columns": columns_of(rows)}
 
 
 def _differing(one: Discovery, other: Discovery) -> int:
@@ -182,35 +199,12 @@ def reliability_runs(
         found[policy] = torch.cat([each.beliefs for each in made]).cpu(), untested, borders
     bins, means, gaps = [], [], {}
     for moment, (stated, among, between) in found.items():
-        fit, numbers = reliability(stated, edges, among, between), _stated_and_true(stated, edges, among)
+        fit, numbers = calibration(stated, edges, between, among), _stated_and_true(stated, edges, among)
         bins += [{"moment": moment, "belief": float(b), "share": float(s), "pairs": int(n)}
                  for b, s, n in zip(*fit, strict=True)]  # fmt: skip
-        means.append({"moment": moment, "expected_error": fit.expected_error, **_with_errors(numbers)})
+        means.append({"moment": moment, "expected_error": fit.expected_error, **summary_of(numbers)})
         gaps[moment] = numbers["gap"].view(-1, block).mean(1).tolist()
-    return {"bins": _columns(bins), "means": _columns(means), "gaps": gaps}
-
-
-def reliability(beliefs: Tensor, edges: Tensor, among: Tensor, borders: Sequence[float]) -> Calibration:
-    """Sort beliefs `[S, n, n]` in some of the pairs `[S, n, n]` of all replicates into bins; empty ones are left out.
-
-    Args:
-        edges: the true graph `[n, n]`. among: pairs that count, bool. borders: between bins, rising, the ends included;
-            a belief on a border belongs to the bin above.
-
-    Raises:
-        ValueError: fewer than two borders, borders that do not rise, or a belief outside of them.
-    """
-    inner = torch.tensor(borders, dtype=torch.float64)
-    values, true = beliefs[among].double(), edges.expand_as(among)[among].double()
-    if len(inner) < 2 or not bool((inner.diff() > 0).all()):
-        raise ValueError(f"borders = {list(borders)}; at least two rising numbers are needed")
-    if bool((values < inner[0]).any() | (values > inner[-1]).any()):
-        raise ValueError(f"beliefs lie outside of borders = {list(borders)}")
-    place = torch.bucketize(values, inner[1:-1], right=True)
-    belief, share, count = (torch.zeros(len(inner) - 1, dtype=torch.float64).index_add(0, place, weights)
-                            for weights in (values, true, torch.ones_like(values)))  # fmt: skip
-    used = count > 0
-    return Calibration(belief[used] / count[used], share[used] / count[used], count[used])
+    return {"bins": columns_of(bins), "means": columns_of(means), "gaps": gaps}
 
 
 def _stated_and_true(beliefs: Tensor, edges: Tensor, among: Tensor) -> dict[str, Tensor]:
@@ -218,15 +212,6 @@ def _stated_and_true(beliefs: Tensor, edges: Tensor, among: Tensor) -> dict[str,
     count = among.sum((1, 2)).clamp(min=1)
     belief, share = (torch.where(among, values, 0.0).sum((1, 2)) / count for values in (beliefs, edges.double()))
     return {"belief": belief, "share": share, "gap": belief - share}
-
-
-def _with_errors(values: Mapping[str, Tensor]) -> dict[str, float]:
-    summaries = {name: mean_and_error(column.numpy()) for name, column in values.items()}
-    return {f"{name}{end}": pair[i] for name, pair in summaries.items() for i, end in enumerate(("", "_se"))}
-
-
-def _columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    return {name: [row[name] for row in rows] for name in rows[0]}
 
 
 class Stated(NamedTuple):

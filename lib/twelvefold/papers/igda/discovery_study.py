@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from twelvefold.core.frames import rounded
 from twelvefold.core.reporting import mean_and_error
 from twelvefold.core.seeds import torch_generator
 from twelvefold.papers.igda.beliefs import labels
@@ -195,8 +196,8 @@ def _round_columns(found: Mapping[str, Mapping[str, Tensor]], rounds: int, share
     for policy, kept in found.items():
         for r in range(rounds + 1):
             row: dict[str, Any] = {"policy": policy, "round": r, "tested": share * r / rounds}
-            rows.append(row | _summary({name: kept[name][:, r] for name in ("f1", "f1_untested")}))
-    return _columns(rows)
+            rows.append(row | summary_of({name: kept[name][:, r] for name in ("f1", "f1_untested")}))
+    return columns_of(rows)
 
 
 def _end_columns(
@@ -205,10 +206,11 @@ def _end_columns(
     sizes = {"variables": graph.size, "edges": int(graph.edges.sum()), "experiments": experiments}
     last = {policy: {name: kept[name] if kept[name].ndim == 1 else kept[name][:, -1] for name in ENDS}
             for policy, kept in found.items()}  # fmt: skip
-    return _columns([{"policy": policy, **sizes, **_summary(values)} for policy, values in last.items()])
+    return columns_of([{"policy": policy, **sizes, **summary_of(values)} for policy, values in last.items()])
 
 
-def _summary(values: Mapping[str, Tensor]) -> dict[str, float]:
+def summary_of(values: Mapping[str, Tensor]) -> dict[str, float]:
+    """Means of columns `[S]` and, called `..._se`, their standard errors."""
     pairs_of = {name: mean_and_error(column.numpy()) for name, column in values.items()}
     return {f"{name}{end}": pair[i] for name, pair in pairs_of.items() for i, end in enumerate(("", "_se"))}
 
@@ -220,7 +222,8 @@ def _belief_columns(counts: Mapping[str, Tensor]) -> dict[str, list[Any]]:
     return {"logit": middles.tolist(), **{name: values[used].tolist() for name, values in counts.items()}}
 
 
-def _columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+def columns_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """A table by columns; all rows have the names of the first."""
     return {name: [row[name] for row in rows] for name in rows[0]}
 
 
@@ -252,6 +255,6 @@ def rows_of_points(
 
 
 def _rounded(table: pd.DataFrame, **identity: object) -> pd.DataFrame:
-    numbers = {name: table[name].map(lambda value: float(f"{value:.4g}")) for name in table.select_dtypes("float")}
+    numbers = {name: rounded(table[name], 4) for name in table.select_dtypes("float")}
     frame = table.assign(**identity, **numbers)
     return frame[[*identity, *frame.columns.drop([*identity])]]

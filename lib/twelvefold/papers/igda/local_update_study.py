@@ -12,7 +12,7 @@ from torch import Tensor
 from twelvefold.core.reporting import mean_and_error
 from twelvefold.core.seeds import torch_generator
 from twelvefold.papers.igda.beliefs import labels
-from twelvefold.papers.igda.discovery_study import CHUNK, drawn_experts, experiments_per_round, policy_of
+from twelvefold.papers.igda.discovery_study import CHUNK, columns_of, drawn_experts, experiments_per_round, policy_of
 from twelvefold.papers.igda.feedback import Feedback, Neighbourhood, no_feedback
 from twelvefold.papers.igda.loop import Discovery, Expert, area, discover
 from twelvefold.papers.igda.metrics import agreement
@@ -163,7 +163,7 @@ def update_runs(
               for name in ("area", "untested")}  # fmt: skip
     changed = {arm: int((kept["f1"] != found[ARMS[arm].reference]["f1"]).any(1).sum()) for arm, kept in found.items()}
     means = [{"arm": arm, **_with_errors(values)} for arm, values in summaries.items()]
-    return {**blocks, "changed": changed, "means": _columns(means), "rounds": _columns(_round_rows(found))}
+    return {**blocks, "changed": changed, "means": columns_of(means), "rounds": columns_of(_round_rows(found))}
 
 
 def _chunk(
@@ -225,10 +225,6 @@ def _round_rows(found: Mapping[str, Mapping[str, Tensor]]) -> list[dict[str, Any
 def _with_errors(values: Mapping[str, Tensor]) -> dict[str, float]:
     summaries = {name: mean_and_error(column.numpy()) for name, column in values.items()}
     return {f"{name}{end}": pair[i] for name, pair in summaries.items() for i, end in enumerate(("", "_se"))}
-
-
-def _columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    return {name: [row[name] for row in rows] for name in rows[0]}
 
 
 class Step(NamedTuple):

@@ -5,6 +5,7 @@ All functions take a leading axis of replicates and treat pairs of different var
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -86,18 +87,29 @@ class Calibration(NamedTuple):
         return float(((self.share - self.belief).abs() * self.pairs).sum() / self.pairs.sum())
 
 
-def calibration(beliefs: Tensor, edges: Tensor, bins: int = 10) -> Calibration:
-    """Sort the beliefs `[S, n, n]` of all replicates into equally wide bins; empty bins are left out.
+def calibration(
+    beliefs: Tensor, edges: Tensor, bins: int | Sequence[float] = 10, among: Tensor | None = None
+) -> Calibration:
+    """Sort beliefs `[S, n, n]` of all replicates into bins; empty bins are left out.
+
+    Args:
+        edges: the true graph `[n, n]`. bins: number of equally wide ones from 0 to 1, or the borders between them,
+            rising, the ends included; a belief on a border belongs to the bin above.
+        among: pairs that count `[S, n, n]`, bool; None: all.
 
     Raises:
-        ValueError: fewer than one bin.
+        ValueError: fewer than one bin, borders that do not rise, or a belief outside of them.
     """
-    if bins < 1:
-        raise ValueError(f"bins = {bins}; at least 1 is needed")
-    every = pairs(len(edges), edges.device)
-    values, true = beliefs[:, every].double().flatten(), edges[every].double().repeat(len(beliefs))
-    place = (values * bins).long().clamp(max=bins - 1)
-    count, total, hits = (torch.zeros(bins, dtype=torch.float64, device=beliefs.device).index_add(0, place, x)
-                          for x in (torch.ones_like(values), values, true))  # fmt: skip
+    between = [k / max(bins, 1) for k in range(bins + 1)] if isinstance(bins, int) else list(bins)
+    borders = torch.tensor(between, dtype=torch.float64, device=beliefs.device)
+    if len(borders) < 2 or not bool((borders.diff() > 0).all()):
+        raise ValueError(f"bins = {bins}; at least one bin and rising borders are needed")
+    among = pairs(len(edges), edges.device).expand_as(beliefs) if among is None else among
+    values, true = beliefs[among].double(), edges.expand_as(among)[among].double()
+    if bool((values < borders[0]).any() | (values > borders[-1]).any()):
+        raise ValueError(f"beliefs lie outside of bins = {bins}")
+    place = torch.bucketize(values, borders[1:-1], right=True)
+    empty = torch.zeros(len(borders) - 1, dtype=torch.float64, device=beliefs.device)
+    belief, share, count = (empty.index_add(0, place, x) for x in (values, true, torch.ones_like(values)))
     used = count > 0
-    return Calibration(total[used] / count[used], hits[used] / count[used], count[used])
+    return Calibration(belief[used] / count[used], share[used] / count[used], count[used])

@@ -19,6 +19,10 @@ YES, NO = "Yes", "No"
 Messages = Sequence[Mapping[str, str]]  # each with "role" and "content"
 
 _JSON = 'Reply with JSON alone: {"answer": "yes" or "no", "confidence": your confidence in this answer from 0 to 100}.'
+_LIST = (
+    'Reply with JSON alone: a list of pairs of names as they are spelt above, each ["cause", "effect"], the most '
+    "important pair first."
+)
 _EXAMPLES = (  # of no domain of the published networks; yes and no alike often
     ("the length of a pendulum", "the time that one swing takes", True),
     ("the number of candles on a cake", "the age of the person it is for", False),
@@ -42,10 +46,28 @@ def chat_messages(
         graph: whose variables are described. i, j: the pair in question. results: all results so far.
         earlier: the own belief of before, in [0, 1]; None or NaN: there is none.
     """
-    listed = "\n".join(f"- {name}: {phrase}" for name, phrase in zip(graph.variables, graph.phrases, strict=True))
     asked = f"{_question(graph, i, j)} Directly means: not only by way of other variables of the list.\n{_JSON}"
-    parts = [f"The variables are:\n{listed}", *_known(graph, i, j, results, earlier), asked]
+    parts = [_listed(graph), *_known(graph, i, j, results, earlier), asked]
     return _messages(graph, "\n\n".join(parts))
+
+
+def choice_messages(graph: CausalGraph, count: int, results: Sequence[Result] = ()) -> Messages:
+    """Ask which pairs to test next, as JSON; begins with the list of variables, as `chat_messages`.
+
+    Args:
+        graph: whose variables are described. count: how many pairs are wanted. results: all results so far; all of
+            them are told, newest last.
+    """
+    lines = [f"- {graph.variables[r.i]} -> {graph.variables[r.j]}: {YES if r.present else NO}."
+             for r in sorted(results, key=lambda result: result.round)]  # fmt: skip
+    known = ["Experiments have answered for these pairs whether the first variable directly causes a change in the "
+             "second, the newest last:\n" + "\n".join(lines)] if lines else []  # fmt: skip
+    one = count == 1
+    asked = (f"An experiment on an ordered pair of variables tells whether the first directly causes a change in the "
+             f"second. Directly means: not only by way of other variables of the list. Which {count} "
+             f"{'pair' if one else 'pairs'} that {'has' if one else 'have'} not been tested should be tested next, so "
+             f"that the whole graph of direct causes is known as soon as possible?\n{_LIST}")  # fmt: skip
+    return _messages(graph, "\n\n".join([_listed(graph), *known, asked]))
 
 
 def yes_no_messages(
@@ -104,6 +126,11 @@ def chat_text(tokenizer: Any, messages: Messages) -> str:
 
 def _messages(graph: CausalGraph, user: str) -> Messages:
     return ({"role": "system", "content": f"You are an expert in {graph.domain}."}, {"role": "user", "content": user})
+
+
+def _listed(graph: CausalGraph) -> str:
+    listed = "\n".join(f"- {name}: {phrase}" for name, phrase in zip(graph.variables, graph.phrases, strict=True))
+    return f"The variables are:\n{listed}"
 
 
 def _asks(cause: str, effect: str) -> str:

@@ -15,4 +15,6 @@ POLICIES: Mapping[str, str] = {
     "random+local": "random, local update",
     "uncertainty+global": "uncertain, global update",
 }
-STYLES = plotting.styles(list(POLICIES))
+# for experts that can choose by themselves, which those of most studies cannot
+CHOOSING: Mapping[str, str] = {"expert+global": "the expert's own choice, global update"}
+STYLES = plotting.styles([*POLICIES, *CHOOSING])
