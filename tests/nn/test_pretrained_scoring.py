@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -12,12 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from transformers import (
+    BloomConfig,
+    BloomForCausalLM,
     CohereConfig,
     CohereForCausalLM,
     GPT2Config,
     GPT2LMHeadModel,
     MistralConfig,
     MistralForCausalLM,
+    MptConfig,
+    MptForCausalLM,
     OlmoConfig,
     OlmoForCausalLM,
 )
@@ -83,6 +87,21 @@ class TestAgainstOnePlainPass:
         for scores, tokens in zip(found, continuations, strict=True):
             assert close(scores, plain(model, prefix + tokens)[prefix_length - 1 :])
 
+    def test_only_the_end_of_sequences(self, model: Any) -> None:
+        sequences = drawn(6, 9, 2, seed=5)
+        found = token_log_probabilities(model, sequences, first_scored=[4, 1, 1])
+        for scores, tokens, first in zip(found, sequences, [4, 1, 1], strict=True):
+            assert close(scores, plain(model, tokens)[first - 1 :])
+
+    @settings(max_examples=40, deadline=None)
+    @given(st.lists(st.lists(st.integers(0, 2), min_size=2, max_size=9), min_size=1, max_size=12), st.integers(1, 80))
+    def test_any_tree(self, sequences: list[list[int]], size: int) -> None:
+        """Few different tokens: sequences that begin alike, hold each other, and occur twice."""
+        model = tiny_llama()
+        found = token_log_probabilities(model, sequences, batch_tokens=size)
+        for scores, tokens in zip(found, sequences, strict=True):
+            assert close(scores, plain(model, tokens))
+
     def test_only_what_is_asked_for(self, model: Any) -> None:
         prefix, *continuations = drawn(6, 4, 9, 1, seed=2)
         whole = score_continuations(model, prefix, continuations)
@@ -122,8 +141,11 @@ class TestAgainstOnePlainPass:
 
     def test_a_thawed_model_builds_no_graph(self) -> None:
         model = tiny_llama().requires_grad_(True)
-        results = [*token_log_probabilities(model, drawn(4)), *score_continuations(model, [1, 2], drawn(4)),
-                   next_token_log_probabilities(model, [1], drawn(4), [2])]
+        results = [
+            *token_log_probabilities(model, drawn(4)),
+            *score_continuations(model, [1, 2], drawn(4)),
+            next_token_log_probabilities(model, [1], drawn(4), [2]),
+        ]
         assert not any(result.requires_grad for result in results)
 
     def test_the_model_is_left_as_it_was(self, model: Any) -> None:
@@ -137,23 +159,50 @@ class TestWork:
     """What is computed: forward passes and logits are counted."""
 
     @pytest.fixture
-    def counted(self, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, list[tuple[int, int]], list[int]]:
-        """A model without the check that precedes each call, the shapes of its inputs, the rows of its logits."""
+    def counted(self) -> tuple[Any, list[tuple[int, int]], list[int]]:
+        """A model that was checked before, the shapes of its inputs, the rows of its logits."""
         model = tiny_llama()
+        token_log_probabilities(model, [[1, 2]])
         inputs: list[tuple[int, int]] = []
         rows: list[int] = []
-        model.get_input_embeddings().register_forward_hook(lambda module, given, made: inputs.append(given[0].shape))
+        model.get_input_embeddings().register_forward_hook(lambda module, given, made: inputs.append(made.shape[:2]))
         model.get_output_embeddings().register_forward_hook(lambda module, given, made: rows.append(made.shape[0]))
-        monkeypatch.setattr(pretrained_scoring, "_check_model", lambda model: None)
         return model, inputs, rows
 
-    def test_the_prefix_is_computed_once(self, counted: Any) -> None:
+    def test_what_is_shared_is_computed_once(self, counted: Any) -> None:
         model, inputs, rows = counted
-        prefix, *continuations = drawn(20, 4, 4, 4, 2, 2)
-        score_continuations(model, prefix, continuations, batch_tokens=75)
-        # 20 + 4 positions a row: three rows at a time; each begins with the last token of the prefix
-        assert [tuple(shape) for shape in inputs] == [(1, 19), (3, 4), (2, 2)]
-        assert rows == [12, 4]
+        prefix = drawn(20)[0]
+        found = score_continuations(model, prefix, [[5, 6, 7], [5, 6, 8, 9], [5, 6, 7], [6, 1], [4, 1]])
+        # read are the prefix, 5 6, 8 after it, 6 and 4: what follows the last token of a sequence is asked by nobody
+        assert [tuple(shape) for shape in inputs] == [(1, 20 + 2 + 1 + 1 + 1)]
+        assert rows == [6]  # the last of the prefix predicts 4, 5 and 6; 5; 6 after 5; 8; 6 and 4 what comes after
+        for scores, tokens in zip(found, [[5, 6, 7], [5, 6, 8, 9], [5, 6, 7], [6, 1], [4, 1]], strict=True):
+            assert close(scores, plain(model, prefix + tokens)[19:])
+
+    def test_a_model_is_checked_once(self, counted: Any) -> None:
+        model, inputs, rows = counted
+        for length in (3, 4):
+            token_log_probabilities(model, drawn(length))
+        assert [tuple(shape) for shape in inputs] == [(1, 2), (1, 3)] and rows == [2, 3]
+
+    def test_rows_grow_with_what_they_share(self, counted: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        model, inputs, _ = counted
+        monkeypatch.setattr(pretrained_scoring, "_ROW", 12)
+        apart = [[first] * 9 for first in range(5)]
+        token_log_probabilities(model, apart)  # 8 read tokens each
+        prefix = drawn(9)[0]
+        score_continuations(model, prefix, [[first] * 4 for first in range(7)])  # 3 read tokens each
+        assert [tuple(shape) for shape in inputs] == [(5, 8), (2, 9 + 6 * 3)]
+        inputs.clear()
+        score_continuations(model, prefix, [[first] * 4 for first in range(7)], batch_tokens=15)
+        assert [tuple(shape) for shape in inputs] == [(1, 15)] * 3 + [(1, 12)]
+
+    def test_no_row_is_longer_than_the_context(self) -> None:
+        model = tiny_llama(max_position_embeddings=10)
+        inputs: list[int] = []
+        model.get_input_embeddings().register_forward_hook(lambda module, given, made: inputs.append(made.shape[1]))
+        token_log_probabilities(model, drawn(*range(2, 11)))
+        assert max(inputs) == 10 and len(inputs) < 3 + 9
 
     def test_logits_exist_where_they_are_wanted_and_in_blocks(
         self, counted: Any, monkeypatch: pytest.MonkeyPatch
@@ -171,10 +220,44 @@ class TestWork:
         next_token_log_probabilities(model, [1], drawn(*[2] * 8), [3])
         assert rows == [5, 3]
 
-    def test_long_and_short_sequences_do_not_share_a_batch(self, counted: Any) -> None:
+    def test_long_and_short_rows_do_not_share_a_pass(self, counted: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         model, inputs, _ = counted
-        token_log_probabilities(model, drawn(2, 40, 2, 40, 2, 2), batch_tokens=80)
+        monkeypatch.setattr(pretrained_scoring, "_ROW", 1)
+        token_log_probabilities(model, [[9, 2], [3] * 40, [2, 2], [8] * 40, [7, 2], [6, 2]], batch_tokens=80)
         assert [tuple(shape) for shape in inputs] == [(2, 39), (4, 1)]
+
+
+class TestModelsWithoutTrees:
+    """Distances to other tokens that a mask cannot give, states that are carried along: a row for each sequence."""
+
+    CASES: ClassVar[dict[str, Callable[[], Any]]] = {
+        "bloom": lambda: BloomForCausalLM(BloomConfig(vocab_size=V, hidden_size=32, n_layer=2, n_head=4)),
+        "mpt": lambda: MptForCausalLM(MptConfig(vocab_size=V, d_model=32, n_heads=4, n_layers=2, max_seq_len=64)),
+    }
+
+    @pytest.mark.parametrize("name", CASES)
+    def test_scores(self, name: str) -> None:
+        model = randomised(self.CASES[name]().eval())
+        inputs: list[int] = []
+        prefix, *continuations = drawn(9, 4, 9, 1, 4)
+        token_log_probabilities(model, [prefix])
+        model.get_input_embeddings().register_forward_hook(lambda module, given, made: inputs.append(made.shape[0]))
+        found = score_continuations(model, prefix, continuations)
+        assert inputs == [4]
+        for scores, tokens in zip(found, continuations, strict=True):
+            assert close(scores, plain(model, prefix + tokens)[8:])
+
+    @pytest.mark.parametrize(("window", "rows"), [(40, 1), (10, 3)])
+    def test_texts_longer_than_a_window_have_rows_of_their_own(self, window: int, rows: int) -> None:
+        model = randomised(MistralForCausalLM(MistralConfig(**SIZES, sliding_window=window)))
+        inputs: list[int] = []
+        token_log_probabilities(model, [[1, 2]])
+        model.get_input_embeddings().register_forward_hook(lambda module, given, made: inputs.append(made.shape[0]))
+        prefix, *continuations = drawn(9, 9, 4, 7)
+        found = score_continuations(model, prefix, continuations)
+        assert inputs == [rows]
+        for scores, tokens in zip(found, continuations, strict=True):
+            assert close(scores, plain(model, prefix + tokens)[8:])
 
 
 class TestBadInput:
@@ -184,9 +267,13 @@ class TestBadInput:
 
     @pytest.mark.parametrize(
         ("sequences", "words"),
-        [([], "sequences is empty"), ([[1, 2], [3]], r"sequences\[1\] has too few tokens: 1, at least needed: 2"),
-         ([[1, V]], f"sequences holds token {V}; the model has tokens 0 to {V - 1}"), ([[1, -1]], "holds token -1"),
-         ([[1] * 65], "has 65 tokens .* at most 64")],
+        [
+            ([], "sequences is empty"),
+            ([[1, 2], [3]], r"sequences\[1\] has too few tokens: 1, at least needed: 2"),
+            ([[1, V]], f"sequences holds token {V}; the model has tokens 0 to {V - 1}"),
+            ([[1, -1]], "holds token -1"),
+            ([[1] * 65], "has 65 tokens .* at most 64"),
+        ],
     )
     def test_sequences(self, llama: Any, sequences: list[list[int]], words: str) -> None:
         with pytest.raises(ValueError, match=words):
@@ -204,6 +291,8 @@ class TestBadInput:
             score_continuations(llama, [1], [[1], [2]], first_scored=[0])
         with pytest.raises(ValueError, match=r"first_scored\[1\] = 1; 0 to 0 is accepted"):
             score_continuations(llama, [1], [[1], [2]], first_scored=[0, 1])
+        with pytest.raises(ValueError, match=r"first_scored\[0\] = 0; 1 to 2 is accepted"):
+            token_log_probabilities(llama, [[1, 2, 3]], first_scored=[0])
 
     def test_candidates(self, llama: Any) -> None:
         for prefix, prompts, candidates, words in [
@@ -229,8 +318,11 @@ class TestBadInput:
 
     def test_training_mode(self) -> None:
         model = tiny_llama().train()
-        for call in (lambda: token_log_probabilities(model, [[1, 2]]), lambda: score_continuations(model, [1], [[2]]),
-                     lambda: next_token_log_probabilities(model, [1], [[2]], [3])):
+        for call in (
+            lambda: token_log_probabilities(model, [[1, 2]]),
+            lambda: score_continuations(model, [1], [[2]]),
+            lambda: next_token_log_probabilities(model, [1], [[2]], [3]),
+        ):
             with pytest.raises(ValueError, match="in training mode"):
                 call()
 

@@ -183,15 +183,18 @@ def test_a_phrase_whose_beginning_joins_the_text(llama: LanguageModel, feedback:
     assert found == pytest.approx([plain(model, "pmi", i, j, feedback)[0] for i, j in EVERY.tolist()], abs=1e-4)
 
 
-def test_the_cause_is_read_once_for_all_effects(llama: LanguageModel) -> None:
-    """Two passes for each of the four causes, and two for the text without one: its beginning, then the phrases."""
-    rows: list[int] = []
-    hook = llama.model.get_input_embeddings().register_forward_hook(
-        lambda module, given, made: rows.append(given[0].numel())
-    )
+def test_what_texts_share_is_read_once(llama: LanguageModel) -> None:
+    """One pass over the tree of all texts, with no position but one for each of its nodes."""
     score_matrix(llama, "pmi", HILL)
+    read: list[Tensor] = []
+    hook = llama.model.get_input_embeddings().register_forward_hook(lambda module, given, made: read.append(given[0]))
+    score_matrix(llama, "pmi", HILL, batch_tokens=100_000)
     hook.remove()
-    assert len([row for row in rows if row > 1]) == 10
+    texts = [f"{text} {HILL.phrases[j]}" for i, j in EVERY.tolist() for text in effect_texts(HILL, i, j)]
+    read_tokens = [tuple(llama.tokenizer(text)["input_ids"][:-1]) for text in texts]
+    nodes = {tokens[: k + 1] for tokens in read_tokens for k in range(len(tokens))}
+    beginning = llama.tokenizer("a direct effect of ")["input_ids"]
+    assert len(read) == 1 and len(nodes) <= read[0].numel() < len(nodes) + 3 * len(beginning) + 256
 
 
 class TestBeliefs:

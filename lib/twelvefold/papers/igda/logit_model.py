@@ -24,11 +24,7 @@ from scipy.optimize import brentq
 from torch import Tensor
 
 from twelvefold.nn.pretrained import LanguageModel
-from twelvefold.nn.pretrained_scoring import (
-    next_token_log_probabilities,
-    score_continuations,
-    token_log_probabilities,
-)
+from twelvefold.nn.pretrained_scoring import next_token_log_probabilities, token_log_probabilities
 from twelvefold.papers.igda.edge_model import EdgeBeliefs, Result, check_edges
 from twelvefold.papers.igda.feedback import pairs
 from twelvefold.papers.igda.prompts import NO, YES, chat_text, effect_texts, few_shot_text, yes_no_messages
@@ -91,9 +87,8 @@ def _yes_no(
     if yes == no:
         raise ValueError(f"the tokenizer of {language_model.name} begins {words[0]!r} and {words[1]!r} with the same "
                          f"token {yes}; two different ones are needed")  # fmt: skip
-    shared = _common([prompt[:-1] for prompt in prompts])
-    found = next_token_log_probabilities(language_model.model, prompts[0][:shared], [p[shared:] for p in prompts],
-                                         [yes, no], batch_tokens=batch_tokens).double()  # fmt: skip
+    found = next_token_log_probabilities(language_model.model, [], prompts, [yes, no], batch_tokens=batch_tokens)
+    found = found.double()
     return EdgeScores(found[:, 0] - found[:, 1], found.exp().sum(1))
 
 
@@ -111,10 +106,10 @@ def _tokens(language_model: LanguageModel, text: str, special: bool = True) -> l
     return found
 
 
-def _common(sequences: Sequence[list[int]]) -> int:
-    """How many tokens all sequences begin with alike: what the first and the last in order of words share."""
-    low, high = min(sequences), max(sequences)
-    return next((k for k, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), min(len(low), len(high)))
+def _common(one: Sequence[int], other: Sequence[int]) -> int:
+    """How many tokens two sequences begin with alike."""
+    unlike = (k for k, (a, b) in enumerate(zip(one, other, strict=False)) if a != b)
+    return next(unlike, min(len(one), len(other)))
 
 
 def _phrase_gains(
@@ -134,26 +129,13 @@ def _phrase_gains(
 def _mean_log_probabilities(
     language_model: LanguageModel, wanted: set[tuple[str, str]], batch_tokens: int
 ) -> dict[tuple[str, str], float]:
-    """Mean log p of the tokens of a phrase after a text, by (text, phrase); a text with many phrases is read once."""
-    groups: dict[str, list[tuple[str, str]]] = {}
-    for text, phrase in sorted(wanted):
-        groups.setdefault(text, []).append((text, phrase))
-    model, found = language_model.model, dict[tuple[str, str], float]()
-    alone = [group[0] for group in groups.values() if len(group) == 1]
-    for group in [alone] * bool(alone) + [group for group in groups.values() if len(group) > 1]:
-        whole = [_tokens(language_model, f"{text} {phrase}") for text, phrase in group]
-        first = [_common([_tokens(language_model, text), tokens])
-                 for (text, _), tokens in zip(group, whole, strict=True)]  # fmt: skip
-        if group is alone:
-            scores = [own[k - 1 :] for own, k in zip(
-                token_log_probabilities(model, whole, batch_tokens=batch_tokens), first, strict=True)]  # fmt: skip
-        else:
-            shared = min(_common([tokens[:-1] for tokens in whole]), *first)
-            scores = score_continuations(model, whole[0][:shared], [tokens[shared:] for tokens in whole],
-                                         batch_tokens=batch_tokens,
-                                         first_scored=[k - shared for k in first])  # fmt: skip
-        found |= {key: float(own.double().mean()) for key, own in zip(group, scores, strict=True)}
-    return found
+    """Mean log p of the tokens of a phrase after a text, by (text, phrase)."""
+    order = sorted(wanted)
+    begin = {text: _tokens(language_model, text) for text, _ in order}
+    whole = [_tokens(language_model, f"{text} {phrase}") for text, phrase in order]
+    first = [_common(begin[text], tokens) for (text, _), tokens in zip(order, whole, strict=True)]
+    scores = token_log_probabilities(language_model.model, whole, batch_tokens=batch_tokens, first_scored=first)
+    return {key: float(own.double().mean()) for key, own in zip(order, scores, strict=True)}
 
 
 def score_matrix(
