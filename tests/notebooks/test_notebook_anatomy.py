@@ -60,15 +60,15 @@ def test_the_first_cell_is_a_title_and_the_last_finishes_the_study(notebook: Not
 
 
 @every_notebook
-def test_the_parameters_are_preset_seed_and_device_each_with_a_comment(notebook: Notebook) -> None:
+def test_the_parameters_begin_with_preset_seed_and_device_each_with_a_comment(notebook: Notebook) -> None:
     (cell,) = tagged(notebook, "parameters")
     found = {}
     for node in ast.parse(cell.source).body:
         assert isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value is not None
         found[node.target.id] = (ast.unparse(node.annotation), ast.literal_eval(node.value))
-    assert found == PARAMETERS
+    assert list(found.items())[: len(PARAMETERS)] == list(PARAMETERS.items())  # what a reader may turn comes after them
     comments = [token for token in tokens(cell.source) if token.type == tokenize.COMMENT]
-    assert len(comments) >= len(PARAMETERS)
+    assert len(comments) >= len(found)
 
 
 @every_notebook

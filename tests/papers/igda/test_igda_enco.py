@@ -334,7 +334,7 @@ class TestExpert:
 
     def test_urgency_is_the_mean_gradient_of_what_is_open(self) -> None:
         state = fitted(edges_of(CHAIN))
-        found = EncoExpert(state).urgency(self.answered(state))
+        found = EncoExpert(state).urgency(state.probabilities, self.answered(state), 1)
         assert float(found[0, 0, 1]) == 0 and not bool(found[0].diagonal().any())
         slopes = [enco.slopes_at(state, torch.tensor([k]), enco.JUDGED, state.steps[1] * 4 + k) for k in range(3)]
         mean = [torch.stack([pair[part] for pair in slopes]).mean(0) for part in (0, 1)]
@@ -344,7 +344,7 @@ class TestExpert:
     def test_urgency_without_interventions_comes_from_observed_rows(self) -> None:
         observations, interventions, categories = data_from(edges_of(CHAIN), each=0)
         state = fit(observations, interventions, categories, TINY, torch_generator(1, 0, "enco"))
-        found = EncoExpert(state).urgency(no_feedback(1, 3))
+        found = EncoExpert(state).urgency(state.probabilities, no_feedback(1, 3), 1)
         assert bool(found.isfinite().all()) and float(found.max()) > 0
 
 

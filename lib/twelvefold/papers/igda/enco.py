@@ -254,7 +254,7 @@ def _at(target: Tensor, variables: int) -> Tensor:
 
 
 class EncoExpert:
-    """An `Expert` of the loop that learns from data: tested edges are fixed, and the graphs fitted on."""
+    """A `ChoosingExpert` of the loop that learns from data: tested edges are fixed, and the graphs fitted on."""
 
     def __init__(self, fitted: EncoFit) -> None:
         self.state = fitted
@@ -273,8 +273,11 @@ class EncoExpert:
             self.state = fit_graphs(clamp(self.state, answers), self.state.config.update_steps)
         return torch.where(asked, self.state.probabilities, 0.0)
 
-    def urgency(self, feedback: Feedback) -> Tensor:
-        """|d loss / d gamma| + |d loss / d theta| of untested pairs `[P, n, n]`, see `expected_slopes`; else 0."""
+    def urgency(self, beliefs: Tensor, feedback: Feedback, count: int) -> Tensor:
+        """|d loss / d gamma| + |d loss / d theta| of untested pairs `[P, n, n]`, see `expected_slopes`; else 0.
+
+        Neither the beliefs of the loop nor the number of tests to come matter.
+        """
         of_gamma, of_theta = expected_slopes(self.state)
         return (of_gamma.abs() + of_theta.abs()).masked_fill(feedback.tested, 0.0)
 
