@@ -195,10 +195,10 @@ stated_table(study, runs)
 # before the tests; afterwards most of what counts has been tested.
 #
 # The second table is about an expert that states a confidence $q$ with each answer: its yes counts as $q$, its no as
-# $1 - q$, and $\hat p$ is the mean. One such answer gains no less over random tests than 16 votes do: though rounded, it
-# says of *every* pair how unsure the expert is, which one vote says of none. Its labels are poor before the first test,
-# since a yes of which the expert is not sure counts as one half, and that is no edge. This expert knows how sure it is;
-# a language model may not.
+# $1 - q$, and $\hat p$ is the mean. One such answer gains no less over random tests than 16 votes do: though rounded,
+# it says of *every* pair how unsure the expert is, which one vote says of none. Its labels are poor before the first
+# test, since a yes of which the expert is not sure counts as one half, and that is no edge. This expert knows how sure
+# it is; a language model may not.
 #
 # Being too sure makes votes unanimous, and unanimous votes hide which pairs are uncertain. Being too unsure keeps the
 # order of beliefs, but spreads the votes of all pairs around one half, where few votes cannot tell them apart.

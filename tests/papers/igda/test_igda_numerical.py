@@ -15,7 +15,7 @@ from twelvefold.core.sweep import sweep
 from twelvefold.papers.igda import numerical, numerical_study
 from twelvefold.papers.igda.discovery_study import drawn_experts, followed
 from twelvefold.papers.igda.feedback import add_answers, no_feedback, pairs
-from twelvefold.papers.igda.loop import area
+from twelvefold.papers.igda.loop import FixedExpert, area
 from twelvefold.papers.igda.numerical import Arm
 from twelvefold.papers.igda.numerical_study import (
     ONE_WAY,
@@ -28,7 +28,6 @@ from twelvefold.papers.igda.numerical_study import (
     walked,
 )
 from twelvefold.papers.igda.simulated_expert import Skill
-from twelvefold.papers.igda.structure_learning import FixedExpert
 from twelvefold.tasks.causal_graphs import load_graph
 
 from tests.papers.igda.reports import check_replay, verdicts, written_study

@@ -13,11 +13,11 @@ from pgmpy.causal_discovery import HillClimbSearch
 from pgmpy.structure_score import BIC
 from twelvefold.core.seeds import numpy_generator
 from twelvefold.papers.igda.feedback import add_answers, no_feedback, pairs
+from twelvefold.papers.igda.loop import FixedExpert
 from twelvefold.papers.igda.structure_learning import (
     STEP,
     Climbing,
     CountedScore,
-    FixedExpert,
     RelearningExpert,
     Resample,
     class_shares,

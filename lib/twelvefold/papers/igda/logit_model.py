@@ -121,15 +121,24 @@ def _phrase_gains(
     phrases = [graph.phrases[j] for _, j in asked]
     with_cause = [(named, phrase) for (named, _), phrase in zip(texts, phrases, strict=True)]
     without = [(plain, phrase) for (_, plain), phrase in zip(texts, phrases, strict=True)]
-    found = _mean_log_probabilities(language_model, {*with_cause, *without}, batch_tokens)
+    found = mean_log_probabilities(language_model, {*with_cause, *without}, batch_tokens)
     gains = [found[one] - found[other] for one, other in zip(with_cause, without, strict=True)]
     return torch.tensor(gains, dtype=torch.float64)
 
 
-def _mean_log_probabilities(
+def mean_log_probabilities(
     language_model: LanguageModel, wanted: set[tuple[str, str]], batch_tokens: int
 ) -> dict[tuple[str, str], float]:
-    """Mean log p of the tokens of a phrase after a text, by (text, phrase)."""
+    """Mean log p of the tokens of a phrase after a text and a blank, in nats, by (text, phrase).
+
+    A token that holds the end of the text and the beginning of the phrase counts as the phrase's.
+
+    Args:
+        language_model: who is asked. wanted: texts and phrases. batch_tokens: see `nn.pretrained_scoring`.
+
+    Raises:
+        ValueError: texts longer than the model's context.
+    """
     order = sorted(wanted)
     begin = {text: _tokens(language_model, text) for text, _ in order}
     whole = [_tokens(language_model, f"{text} {phrase}") for text, phrase in order]

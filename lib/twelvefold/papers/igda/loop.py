@@ -46,6 +46,20 @@ class ChoosingExpert(Expert, Protocol):
         """
 
 
+class FixedExpert(NamedTuple):
+    """An `Expert` that believes the same whatever is tested.
+
+    Attributes:
+        stated: beliefs `[S, n, n]`, float64.
+    """
+
+    stated: Tensor
+
+    def beliefs(self, asked: Tensor, feedback: Feedback) -> Tensor:
+        """What it always believes of all pairs `[S, n, n]`."""
+        return self.stated
+
+
 @dataclass(frozen=True)
 class Policy:
     """How edges are chosen and beliefs renewed.

@@ -226,9 +226,9 @@ def rounds_figure(study: Study, runs: pd.DataFrame) -> None:
     }  # fmt: skip
     caption = (
         f"F1 against the share of pairs of {GRAPH} that were tested, by the expert and by how tests are chosen. Global "
-        "update: hill climbing searches anew with the answers, ENCO-lite is fitted on; its own choice: the pairs with the "
-        "largest gradients. Bands: 95 % intervals (1.96 "
-        f"standard errors) over simulated experts or data draws. {setting(study)}"
+        "update: hill climbing searches anew with the answers, ENCO-lite is fitted on; its own choice: the pairs with "
+        "the largest gradients. Bands: 95 % intervals (1.96 standard errors) over simulated experts or data draws. "
+        f"{setting(study)}"
     )
     alt = "Three panels of rising curves; those that test uncertain pairs lie above random ones in all of them."
     kept = {title: rows[~rows["policy"].str.endswith(ONE_WAY)] for title, rows in panels.items() if len(rows)}

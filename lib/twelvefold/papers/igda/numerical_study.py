@@ -16,12 +16,11 @@ from twelvefold.core.seeds import numpy_generator, torch_generator
 from twelvefold.papers.igda.discovery_study import columns_of, drawn_experts, experiments_per_round, policy_of
 from twelvefold.papers.igda.enco import EncoConfig, EncoExpert, EncoFit, fit
 from twelvefold.papers.igda.feedback import Feedback, no_feedback, pairs
-from twelvefold.papers.igda.loop import Discovery, Expert, Policy, area, discover
+from twelvefold.papers.igda.loop import Discovery, Expert, FixedExpert, Policy, area, discover
 from twelvefold.papers.igda.metrics import ranking_quality
 from twelvefold.papers.igda.simulated_expert import Skill
 from twelvefold.papers.igda.structure_learning import (
     Climbing,
-    FixedExpert,
     RelearningExpert,
     Resample,
     class_shares,

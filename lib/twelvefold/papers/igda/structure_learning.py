@@ -184,16 +184,6 @@ def class_shares(graph: np.ndarray) -> np.ndarray:
     return beliefs
 
 
-class FixedExpert(NamedTuple):
-    """An expert that believes the same whatever the answers `[S, n, n]`; an `Expert` of the loop."""
-
-    stated: Tensor
-
-    def beliefs(self, asked: Tensor, feedback: Feedback) -> Tensor:
-        """What it always believes `[S, n, n]`."""
-        return self.stated
-
-
 class RelearningExpert(NamedTuple):
     """S data draws, each with its resamples; an `Expert` of the loop that learns anew with the answers at hand.
 
