@@ -135,7 +135,7 @@ def beliefs_figure(beliefs: ArrayLike, edges: ArrayLike, f1: ArrayLike, tested: 
 
     Args:
         beliefs: `[n, n]`. edges: true ones `[n, n]`, bool. f1: by round `[R + 1]`. tested: pairs known `[n, n]`, bool.
-        names: of variables. title: over the beliefs.
+        names: of variables. title: over both.
     """
     fig, (left, right) = plotting.subplots(1, 2, width="page", height=3.3)
     picture = left.imshow(np.asarray(beliefs), vmin=0, vmax=1, cmap="Blues")
@@ -149,7 +149,7 @@ def beliefs_figure(beliefs: ArrayLike, edges: ArrayLike, f1: ArrayLike, tested: 
     left.set_yticks(range(len(names)), names)
     left.set_xlabel("effect")
     left.set_ylabel("cause")
-    left.set_title(title)
+    fig.suptitle(title)
     right.plot(np.arange(len(np.asarray(f1))), np.asarray(f1), color=LOOKS["found"].color, marker="o")
     right.set_ylim(0, 1.02)
     right.set_xlabel("round")
