@@ -2,7 +2,7 @@
 
 The command writes a file of float32 score matrices `[n, n]`, keyed "network/prompt/names" or, where there are several
 wordings, "network/prompt/names/number"; two runs of the loop in which results enter the prompt, keyed
-"network/prompt/updated/..."; and a few answers in words. It takes about an hour and a quarter on one core; a matrix
+"network/prompt/updated/..."; and a few answers in words. It takes about a quarter of an hour on one core; a matrix
 that was computed once is kept in the cache, so a second run goes on where the first one ended.
 """
 
