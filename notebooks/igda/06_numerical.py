@@ -201,7 +201,7 @@ runs = study.runs(rows_of_study(made))
 
 # %%
 (
-    rows_figure, crossing_table, rounds_figure, directions_figure, start_table, policies_table, decisions,
+    rows_figure, crossing_table, rounds_figure, policies_table, directions_figure, start_table, decisions,
 ) = numerical.REPORT  # fmt: skip
 rows_figure(study, runs)
 crossing_table(study, runs)

@@ -292,5 +292,5 @@ def decisions(study: Study, runs: pd.DataFrame) -> None:
 
 
 REPORT: tuple[Callable[[Study, pd.DataFrame], None], ...] = (
-    rows_figure, crossing_table, rounds_figure, directions_figure, start_table, policies_table, decisions,
+    rows_figure, crossing_table, rounds_figure, policies_table, directions_figure, start_table, decisions,
 )  # fmt: skip
