@@ -248,7 +248,7 @@ study.print_checks()
 # - Counting directions as found against leaving them open is a choice that F1 does not judge fairly. On `asia` some
 #   directions follow from independences, and honesty pays. On `sachs` nearly all are open: honest beliefs of one half
 #   are not "above one half", so that F1 before any test is low although the skeleton is nearly perfect, while guessing
-#   is right half of the time.
+#   is right half of the time; whether that still costs after the tests, *open-directions-cost* says.
 # - Rows and names are complementary: rows give the skeleton, names or experiments the directions. A method that asks
 #   the expert about directions only is the obvious next step.
 #

@@ -135,7 +135,7 @@ def curves_figure(study: Study, runs: pd.DataFrame) -> None:
         "F1 over all pairs against the share of pairs tested. Uncertain pairs are tested, except for the random tests. "
         "Real, anonymised and fictional names: the model is asked under these; permuted: the beliefs of the real names "
         "dealt out anew among the pairs; shared words: beliefs without a model. Bands: 95 % Student intervals over "
-        f"{' or '.join(map(str, sorted(set(rows['units']))))} wordings, each with a renaming of its own. {_said(study)}"
+        f"{_units(_of(study, runs, 'end'))}. {_said(study)}"
     )
     alt = "Curves that rise with the tests, one panel per network; how far they lie apart differs between networks."
     study.figure(plots.curves_figure(rows, GRAPHS), "curves", caption, alt)
@@ -149,22 +149,31 @@ def _mean(values: pd.Series) -> tuple[float, float]:
 
 def _units(rows: pd.DataFrame) -> str:
     sizes = sorted(set(rows.groupby(["network", "condition"])["number"].nunique()))
-    return f"{' or '.join(map(str, sizes))} wordings, each with a renaming of its own"
+    without = [name for name in dict.fromkeys(rows["network"])
+               if FICTIONAL not in set(rows[rows["network"] == name]["condition"])]  # fmt: skip
+    missing = f" (no fictional names on {', '.join(without)})" if without else ""
+    return f"{' or '.join(map(str, sizes))} wordings, each with a renaming of its own{missing}"
+
+
+def _by_condition(rows: pd.DataFrame, names: tuple[str, ...]) -> pd.DataFrame:
+    """Means of columns and their standard errors over wordings, by expert, network and source of beliefs."""
+    made = []
+    for (expert, network, condition), part in rows.groupby(["expert", "network", "condition"], sort=False):
+        row: dict[str, object] = {"expert": expert, "network": network, "beliefs": CONDITIONS[condition]}
+        for name in names:
+            row[name], row[f"{name}_se"] = _mean(part[name])
+        made.append(row)
+    return pd.DataFrame(made)
 
 
 def results_table(study: Study, runs: pd.DataFrame) -> None:
     """F1 by network and condition."""
-    rows, made = rows_of(runs, what="end"), []
-    for (expert, network, condition), part in rows.groupby(["expert", "network", "condition"], sort=False):
-        row: dict[str, object] = {"expert": expert, "network": network, "beliefs": CONDITIONS[condition]}
-        for name in ENDS:
-            row[name], row[f"{name}_se"] = _mean(part[name])
-        made.append(row)
+    rows = rows_of(runs, what="end")
     caption = (
         "F1 by network and source of beliefs: mean over rounds 0 to R (area), before the first test, after the last, "
         f"and after the last over untested pairs. Means and standard errors over {_units(rows)}. {_said(study)}"
     )
-    study.table(pd.DataFrame(made), "results", caption, "summary")
+    study.table(_by_condition(rows, ENDS), "results", caption, "summary")
 
 
 def gains_table(study: Study, runs: pd.DataFrame) -> None:
@@ -198,19 +207,14 @@ def quality_figure(study: Study, runs: pd.DataFrame) -> None:
 
 def quality_table(study: Study, runs: pd.DataFrame) -> None:
     """What the beliefs know: ordered pairs, unordered pairs, directions."""
-    rows, made = rows_of(runs, what="end").dropna(subset=["auroc"]), []
-    for (expert, network, condition), part in rows.groupby(["expert", "network", "condition"], sort=False):
-        row: dict[str, object] = {"expert": expert, "network": network, "beliefs": CONDITIONS[condition]}
-        for name in QUALITIES:
-            row[name], row[f"{name}_se"] = _mean(part[name])
-        made.append(row)
+    rows = rows_of(runs, what="end").dropna(subset=["auroc"])
     caption = (
         "Before any test: AUROC of ordered pairs; the same of the pairs whose phrases (the real ones) share no telling "
         "word (unlike); AUROC of unordered pairs (skeleton: the larger of both beliefs); share of edges whose belief "
         "is above that of their reverse (direction; 0.5 is chance everywhere). Means and standard errors over "
         f"{_units(rows)}. {_said(study)}"
     )
-    study.table(pd.DataFrame(made), "quality", caption, "summary")
+    study.table(_by_condition(rows, QUALITIES), "quality", caption, "summary")
 
 
 def matrix_figure(study: Study, runs: pd.DataFrame) -> None:

@@ -159,8 +159,9 @@ def setting(study: Study) -> str:
 
 
 def _draws(runs: pd.DataFrame) -> str:
-    counts = rows_of(runs, what="draws").groupby("graph")["draw"].nunique()
-    return ", ".join(f"{count} on {graph}" for graph, count in counts.items()) + " (fewer for controls)"
+    counts = rows_of(_main(runs, "draws"), method=FOUND).groupby("graph")["draw"].nunique()
+    learnt = ", ".join(f"{count} on {graph}" for graph, count in counts.items())
+    return f"{learnt} (fewer may be for orders of columns and for ENCO-lite on more rows)"
 
 
 def _main(runs: pd.DataFrame, what: str) -> pd.DataFrame:
