@@ -122,8 +122,8 @@ study.declare(language_model.CLAIMS)
 # ## The scale
 #
 # - $R = 8$ rounds that test 30 % of the pairs, as in notebook 01; the paper's values could not be read.
-# - 8 wordings on `asia`, 6 on `child` and `alarm`, no fictional names on `alarm`: what half an hour of one core can
-#   score.
+# - 8 wordings on `asia`, 6 on `child` and `alarm`, no fictional names on `alarm`: chosen before any score as
+#   what half an hour of one core might take; it takes 14 minutes.
 # - 200 orders for random tests, for dealt-out beliefs and for shared words, whose beliefs tie.
 # - gpu: the bundled model scores everything anew, all six networks and all wordings. To see a larger model as well,
 #   name a folder with its weights in `others`.

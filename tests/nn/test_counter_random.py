@@ -125,7 +125,6 @@ def test_bad_input():
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
 def test_cuda_draws_the_same_masks():
     own = keys(3)
     assert torch.equal(cr.dropout_masks(own.cuda(), torch.tensor(4).cuda(), 1001, 0.3).cpu(),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -12,14 +11,12 @@ import torch
 from torch import Tensor
 from twelvefold.core.seeds import torch_generator
 from twelvefold.ot.discrepancy import energy_distance, gaussian, riesz, squared_mmd
-from twelvefold.ot.gradient_flow import FORMS, Flow, _captured, _small, _Step, wasserstein_flow
+from twelvefold.ot.gradient_flow import FORMS, Flow, _small, wasserstein_flow
 
 from tests.ot.clouds import drawn, mask_of, mlp
 
 EXACT = {"atol": 1e-10, "rtol": 1e-10}
 KERNELS = {"energy": None, "riesz": riesz, "riesz 1.5": partial(riesz, r=1.5), "gaussian": partial(gaussian, sigma=2.0)}
-needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
-
 
 class _Tally(torch.autograd.Function):
     """The identity; counts the passes."""
@@ -365,43 +362,7 @@ def test_bad_input_is_refused(options, words):
 # --- CUDA
 
 
-def test_warm_up_and_capture_leave_no_trace(monkeypatch):
-    """The bookkeeping around a capture, with a pretended graph: a replay makes the step that was captured."""
-    made: list[tuple[_Step, Tensor, Tensor, Tensor]] = []
-    advance = _Step.advance
-
-    def noted(step: _Step, z: Tensor, eta: Tensor, shift: None) -> Tensor:
-        made.append((step, z, eta, advance(step, z, eta, shift)))
-        return made[-1][-1]
-
-    class Pretended:
-        def __init__(self, *_: object) -> None:
-            pass
-
-        def wait_stream(self, stream: object) -> None:
-            pass
-
-        def replay(self) -> None:
-            step, z, eta, value = made[-1]
-            value.copy_(advance(step, z, eta, None))
-
-    monkeypatch.setattr(_Step, "advance", noted)
-    for name in ("CUDAGraph", "Stream", "current_stream"):
-        monkeypatch.setattr(torch.cuda, name, Pretended)
-    for name in ("graph", "stream"):
-        monkeypatch.setattr(torch.cuda, name, lambda *_: contextlib.nullcontext())
-    start, push = drawn(2, 6, 3), mlp(3)
-    z = start.clone()
-    replay = _captured(_Step(push, None, "through", None, None), z)
-    assert torch.equal(z, start)
-    values = [replay(z, 0.4 * 0.9**step, None).clone() for step in range(5)]
-    path = plain_flow(start, push, 5, 0.4, 0.9)
-    torch.testing.assert_close(z, path[-1], **EXACT)
-    torch.testing.assert_close(torch.stack(values), torch.stack([plain_energy(p, push(p)) for p in path[:-1]]), **EXACT)
-
-
 @pytest.mark.gpu
-@needs_cuda
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("options", [{}, {"record": True}, {"tolerance": 0.5, "check_every": 4}])
 @pytest.mark.parametrize("masked", [False, True])
@@ -419,7 +380,6 @@ def test_captured_equals_eager(form, options, masked):
 
 
 @pytest.mark.gpu
-@needs_cuda
 def test_the_flow_on_cuda_equals_the_cpu():
     start, weight = drawn(4, 10, 3), drawn(3, 3, purpose="weight") / 2
     options, there_weight = {"steps": 25, "step_size": 0.2, "record": True}, weight.cuda()
@@ -427,3 +387,21 @@ def test_the_flow_on_cuda_equals_the_cpu():
     there = wasserstein_flow(start.cuda(), lambda z: torch.tanh(z @ there_weight), **options)
     torch.testing.assert_close(there.particles.cpu(), here.particles, atol=1e-8, rtol=1e-8)
     torch.testing.assert_close(there.values.cpu(), here.values, atol=1e-8, rtol=1e-8)
+
+
+@pytest.mark.gpu
+def test_what_a_map_changes_is_put_back_after_a_capture():
+    """A map that counts its calls, and depends on the count, moves particles as it does eagerly."""
+    start, weight = drawn(4, 10, 3).cuda(), (drawn(3, 3, purpose="weight") / 2).cuda()
+    found = {}
+    for capture in (False, True):
+        counter = torch.zeros((), dtype=torch.int64, device="cuda")
+
+        def push(z: Tensor, counter: Tensor = counter) -> Tensor:
+            counter.add_(1)
+            return torch.tanh(z @ weight) * (1 + counter % 3)
+
+        flow = wasserstein_flow(start, push, steps=25, step_size=0.2, record=True, capture=capture, carried=[counter])
+        found[capture] = flow.particles, flow.values, counter
+    for one, other in zip(found[True], found[False], strict=True):
+        torch.testing.assert_close(one, other, **EXACT)

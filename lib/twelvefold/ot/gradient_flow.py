@@ -8,7 +8,7 @@ geometry at particle i is g_i = N dG/dz_i, and a step of the flow is Z <- Z - et
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -64,6 +64,7 @@ def wasserstein_flow(
     fixed: Tensor | None = None,
     record: bool = False,
     capture: bool | None = None,
+    carried: Sequence[Tensor] = (),
 ) -> Flow:
     """Move particles so that they and their images agree as measures.
 
@@ -83,8 +84,9 @@ def wasserstein_flow(
         mask: bool `[..., N]`, True for a particle; g_i has the factor of the number of particles of its cloud.
         fixed: bool `[..., N]`, particles that do not move.
         record: value every step (steps before the last cost nothing extra).
-        capture: on CUDA, capture a step as a graph and replay it; None: from 20 steps on, without noise. Capturing
-            calls `push_forward` three times more: a counter of random draws inside it is that much ahead.
+        capture: on CUDA, capture a step as a graph and replay it; None: from 20 steps on, without noise.
+        carried: tensors that `push_forward` changes in place, e.g. a counter of random draws. Capturing calls it three
+            times more, and puts them back.
 
     Raises:
         ValueError: start not finite, a cloud without particles, numbers out of range, an unknown form, or a map that
@@ -95,7 +97,7 @@ def wasserstein_flow(
     z, eta, beta = start.detach().clone(), step_size, noise
     if capture is None:
         capture = steps >= CAPTURED_FROM
-    advance = _captured(step, z) if capture and z.is_cuda and noise == 0 and steps > 0 else step.advance
+    advance = _captured(step, z, carried) if capture and z.is_cuda and noise == 0 and steps > 0 else step.advance
     values: dict[int, Tensor] = {}
     made, forward_calls, converged = steps, 0, False
     for done in range(steps):
@@ -186,9 +188,12 @@ class _Step:
         return self.mmd(*measures), gradient
 
 
-def _captured(step: _Step, z: Tensor) -> Callable[[Tensor, float, Tensor | None], Tensor]:
+def _captured(
+    step: _Step, z: Tensor, carried: Sequence[Tensor]
+) -> Callable[[Tensor, float, Tensor | None], Tensor]:
     """The step as a captured CUDA graph on the buffer z: eagerly, small clouds would wait for kernel launches."""
-    rate, kept = torch.zeros((), dtype=z.dtype, device=z.device), z.clone()
+    rate = torch.zeros((), dtype=z.dtype, device=z.device)
+    kept = [(tensor, tensor.clone()) for tensor in (z, *carried)]
     stream = torch.cuda.Stream(z.device)
     stream.wait_stream(torch.cuda.current_stream(z.device))
     with torch.cuda.stream(stream):
@@ -198,7 +203,8 @@ def _captured(step: _Step, z: Tensor) -> Callable[[Tensor, float, Tensor | None]
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         value = step.advance(z, rate, None)
-    z.copy_(kept)
+    for tensor, before in kept:
+        tensor.copy_(before)
 
     def replay(particles: Tensor, eta: float, shift: Tensor | None) -> Tensor:
         rate.fill_(eta)

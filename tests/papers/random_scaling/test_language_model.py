@@ -512,7 +512,6 @@ class TestRun:
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
 def test_on_cuda_with_autocast(supplied):
     result = language_model_run(**points(lm_precision="bfloat16", lm_steps=40)[0], device="cuda")
     assert result["loss"] < 5

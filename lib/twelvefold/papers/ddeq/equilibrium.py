@@ -6,7 +6,7 @@ with a graph, the phantom gradient of torchdeq that the paper trains with; `grad
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -64,7 +64,7 @@ class Solver:
 
 def solve(
     apply: Apply, start: Tensor, solver: Solver, *, mask: Tensor | None = None, fixed: Tensor | None = None,
-    generator: torch.Generator | None = None, record: bool = False,
+    generator: torch.Generator | None = None, record: bool = False, carried: Sequence[Tensor] = (),
 ) -> Flow:  # fmt: skip
     """Particles `[P, B, N, d]` near the equilibrium of `apply`, without a graph, and what finding them took.
 
@@ -75,13 +75,14 @@ def solve(
         mask: bool `[P, B, N]`, True for a particle. fixed: bool `[P, B, N]`, particles that stay where they are.
         generator: of the noise.
         record: value MMD^2(Z_t, F(Z_t)) at every step.
+        carried: what `apply` changes in place, see `wasserstein_flow`.
     """
     if solver.method == "flow":
         kernel = None if solver.sigma is None else partial(gaussian, sigma=solver.sigma)
         return wasserstein_flow(
             start, apply, kernel=kernel, steps=solver.steps, step_size=solver.step_size, decay=solver.decay,
             form=solver.form, noise=solver.noise, generator=generator, tolerance=solver.tolerance,
-            check_every=solver.check_every, mask=mask, fixed=fixed, record=record,
+            check_every=solver.check_every, mask=mask, fixed=fixed, record=record, carried=carried,
         )  # fmt: skip
     with torch.no_grad():
         return _by_rows(apply, start, solver, mask, record)
@@ -171,7 +172,8 @@ def equilibrium(
     context = encode(config, weights, clouds, mask, masks)
     common = {"mask": particle_mask, "fixed": fixed, "keys": keys, "counter": counter}
     inner = applied(config, {name: weight.detach() for name, weight in weights.items()}, context.detach(), **common)
-    flow = solve(inner, start, solver, mask=particle_mask, fixed=fixed, record=record)
+    flow = solve(inner, start, solver, mask=particle_mask, fixed=fixed, record=record,
+                 carried=() if counter is None else [counter])  # fmt: skip
     outer, output = applied(config, weights, context, **common), flow.particles
     for _ in range(applications):
         output = outer(output)

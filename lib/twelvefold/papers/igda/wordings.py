@@ -24,8 +24,9 @@ WORDINGS = (
     Wording("cause: {cause}; direct effect:", "direct effect:"),
     Wording("one of the things that {cause} directly determines is", "one of the things to be determined is"),
 )  # fmt: skip
-# how many wordings, the first ones, by network and names: what half an hour of computing allows, settled by that alone
-# before any of the scores was looked at; fictional phrases, which are long, would take as long again on alarm
+# how many wordings, the first ones, by network and names: what half an hour was thought to allow (it took 14 minutes),
+# settled by that alone before any of the scores was looked at; fictional phrases, which are long, would take as
+# long again on alarm
 COUNTS: Mapping[tuple[str, str], int] = {
     ("asia", "real"): 8, ("asia", "anonymised"): 8, ("asia", "fictional"): 8,
     ("child", "real"): 6, ("child", "anonymised"): 6, ("child", "fictional"): 6,

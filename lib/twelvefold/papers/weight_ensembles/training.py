@@ -222,12 +222,12 @@ def train_members(
     """
     count = len(members.learning_rate)
     start = weights.expand(count, -1)
-    chunk = training_chunk(model, images.inputs[:1], count, job.batch, device)
+    model = model.to(device)
+    chunk = training_chunk(model, images.inputs[:1].to(device), count, job.batch, device)
     saved = (checkpoint.load() if checkpoint is not None else None) or {
         "finished": weights.new_empty(0, start.shape[1])
     }
     finished = torch.as_tensor(saved["finished"])
-    model = model.to(device)
     while len(finished) < count:
         width = len(saved["weights"]) if "weights" in saved else chunk  # a restart keeps the chunk it was in
         rows = slice(len(finished), min(count, len(finished) + width))
