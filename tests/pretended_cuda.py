@@ -5,6 +5,8 @@ computes as the CPU does, and refuses what CUDA refuses:
 
 - one operation on tensors of two devices (a number, a tensor without axes and CPU indices are allowed, as on CUDA);
 - becoming a numpy array without `.cpu()`;
+- draws by a generator of the other device;
+- in torch's deterministic mode, in which studies run, operations that have no deterministic form;
 - in a captured graph: looking at a value, results whose shape depends on values, and copies to or from the CPU.
 
 A captured graph is real: it records operations with their tensors and repeats them on the same memory, so that a value
@@ -46,6 +48,13 @@ _FACTORIES = {
     torch.scalar_tensor, torch.tensor, torch.tril_indices, torch.triu_indices, torch.zeros,
 }  # fmt: skip
 _FROM_THE_HOST = {torch.as_tensor, torch.from_numpy, torch.tensor}
+# refused in torch's deterministic mode (its docstring lists them), where this project could come to use them
+_NOT_DETERMINISTIC = {
+    _aten._adaptive_avg_pool2d_backward, _aten.adaptive_max_pool2d_backward, _aten.avg_pool3d_backward, _aten.cumsum,
+    _aten.cumsum_, _aten.grid_sampler_2d_backward, _aten.histc, _aten.median, _aten.nll_loss2d_forward, _aten.put_,
+    _aten.reflection_pad1d_backward, _aten.reflection_pad2d_backward, _aten.upsample_bicubic2d_backward,
+    _aten.upsample_bilinear2d_backward, _aten.upsample_linear1d_backward,
+}  # fmt: skip
 _VIEWS_OF_NOTHING = {_aten.detach, _aten.alias, _aten.lift_fresh}
 
 
@@ -377,6 +386,8 @@ class _Computes(TorchDispatchMode):
             raise RuntimeError("indices should be either on cpu or on the same device as the indexed tensor (cpu)")
         else:
             _check_devices(func, tree_leaves((args[0], args[2:])) if packet in _INDEXED else tensors)
+        if packet in _NOT_DETERMINISTIC and torch.are_deterministic_algorithms_enabled():
+            _check_determinism(func, args, kwargs)
         drawing = kwargs.get("generator")
         if drawing is not None and all(drawing._cdata != known._cdata for known in device.generators):
             raise RuntimeError(f"{func}: Expected a 'cuda' device type for generator but found 'cpu'")
@@ -403,6 +414,14 @@ def _inner(leaf: Any) -> Any:
 def _has_flags(args: Any) -> bool:
     """Whether an index is a mask: its result's shape depends on values."""
     return any(isinstance(leaf, Tensor) and leaf.dtype == torch.bool for leaf in tree_leaves(args[1]))
+
+
+def _check_determinism(func: Any, args: Any, kwargs: Any) -> None:
+    whole = not args[0].is_floating_point() and kwargs.get("dtype") not in (torch.float32, torch.float64)
+    values_alone = func.overloadpacket is _aten.median and func._overloadname == "default"
+    if values_alone or (whole and func.overloadpacket in (_aten.cumsum, _aten.cumsum_)):
+        return
+    raise RuntimeError(f"{func} on CUDA does not have a deterministic implementation")
 
 
 def _check_devices(func: Any, leaves: list[Any]) -> None:

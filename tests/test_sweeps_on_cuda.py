@@ -6,15 +6,18 @@ other device, values looked at while a graph is captured, and numbers that a rep
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from twelvefold.core.seeds import torch_generator
 from twelvefold.papers.ddeq import classification, completion, gradient_study
 from twelvefold.papers.ddeq.populations import all_points
 from twelvefold.papers.igda import numerical_study
+from twelvefold.papers.igda.enco import fit
+from twelvefold.papers.igda.enco_targets import Imagination, target_scores
 from twelvefold.papers.s2t2 import (
     anatomy_study,
     continual_finetuning_study,
@@ -28,7 +31,7 @@ from twelvefold.tasks.grammar_populations import grammar_population
 from twelvefold.tasks.prompt_populations import prompt_population
 
 from tests.papers.ddeq import test_classification, test_completion, test_gradient_check
-from tests.papers.igda import test_igda_numerical
+from tests.papers.igda import test_igda_enco_targets, test_igda_numerical
 from tests.papers.s2t2 import (
     test_s2t2_compression_and_anatomy,
     test_s2t2_continual_finetuning,
@@ -93,6 +96,14 @@ def translations() -> list[Case]:
     ]  # fmt: skip
 
 
+def imagined(device: str) -> dict[str, Any]:
+    """Scores of the candidates for an intervention."""
+    rows, config = test_igda_enco_targets.rows_of_chain(2, 60, 10_000), test_igda_enco_targets.TINY
+    nothing, counts = torch.zeros(2, 3, 0, 3).long(), test_igda_enco_targets.CATEGORIES
+    state = fit(rows.to(device), nothing.to(device), counts, config, torch_generator(10_000, 0, "enco"))
+    return {"scores": target_scores(state, Imagination(graphs=2, rows=4), 0)}
+
+
 def discoveries() -> list[Case]:
     """The loop with drawn experts, and ENCO."""
     one = test_igda_numerical
@@ -101,6 +112,7 @@ def discoveries() -> list[Case]:
     return [
         (numerical_study.expert_runs, {**loop, "graph": "asia", "skill": skill, "each": 2, "policies": [one.CHOSEN]}),
         (numerical_study.enco_runs, {**loop, **enco, "policies": [one.CHOSEN, one.OWN]}),
+        (imagined, {}),
     ]
 
 
@@ -124,9 +136,17 @@ def transformers() -> list[Case]:
 FAMILIES = [classifiers, completions, flows, translations, discoveries, ensembles, transformers]
 
 
+@pytest.fixture
+def deterministic() -> Iterator[None]:
+    """The mode in which studies run: an operation without a deterministic form is an error."""
+    torch.set_deterministic_debug_mode("error")
+    yield
+    torch.set_deterministic_debug_mode("default")
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("family", FAMILIES)
-def test_cuda_gives_what_the_cpu_gives(family: Callable[[], list[Case]]) -> None:
+def test_cuda_gives_what_the_cpu_gives(deterministic: None, family: Callable[[], list[Case]]) -> None:
     for run, point in family():
         there, here = run(**point, device="cuda"), run(**point, device="cpu")
         same(there, here, run.__name__)

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import torch
+
 Work = Callable[[], Any]
 
 
@@ -31,3 +33,15 @@ def record(benchmark: Any, seconds: tuple[float, float], target: float, what: st
     benchmark.extra_info.update(what=what, peer=peer, ours_seconds=seconds[0], peer_seconds=seconds[1])
     benchmark.extra_info.update(ratio=ratio, target=target)
     return ratio
+
+
+def on_device(work: Callable[[], Any], rounds: int) -> float:
+    """Median seconds of one call, the device waited for."""
+    seconds = []
+    for _ in range(rounds + 3):
+        torch.cuda.synchronize()
+        before = time.perf_counter()
+        work()
+        torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - before)
+    return sorted(seconds[3:])[rounds // 2]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -18,7 +17,7 @@ from twelvefold.nn.transformer import initial_weights, sinusoids
 from twelvefold.nn.transformer_config import TransformerConfig
 from twelvefold.nn.transformer_update import Stepper
 
-from tests.benchmarks.interleave import measure, record
+from tests.benchmarks.interleave import measure, on_device, record
 
 UPDATES = 6  # of one turn
 
@@ -131,18 +130,6 @@ def flops(case: Case) -> float:
     cells, d = case.batch * case.length, case.width
     layer = cells * 12 * d * d + 2 * case.batch * case.length**2 * d
     return 3 * 2 * case.members * (case.layers * layer + cells * d * 64)
-
-
-def on_device(work: Callable[[], Any], rounds: int) -> float:
-    """Median seconds of one call, the device waited for."""
-    seconds = []
-    for _ in range(rounds + 3):
-        torch.cuda.synchronize()
-        before = time.perf_counter()
-        work()
-        torch.cuda.synchronize()
-        seconds.append(time.perf_counter() - before)
-    return sorted(seconds[3:])[rounds // 2]
 
 
 @pytest.mark.gpu

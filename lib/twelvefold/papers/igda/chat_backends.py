@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from twelvefold.core.seeds import seed_sequence
+from twelvefold.nn.cumulative_sums import cumulative_sums
 from twelvefold.nn.pretrained import LanguageModel
 from twelvefold.papers.igda.prompts import Messages, chat_text
 
@@ -182,7 +183,7 @@ def _drawn(logits: Tensor, uniform: Tensor, temperature: float) -> Tensor:
     """One token of each row `[K]` from logits `[K, V]` and numbers in [0, 1) `[K]`."""
     if temperature == 0:
         return logits.argmax(1)
-    total = (logits / temperature).softmax(1).cumsum(1)
+    total = cumulative_sums((logits / temperature).softmax(1))
     # right: a token of probability 0 is never taken, not even for the number 0
     return torch.searchsorted(total, (uniform * total[:, -1])[:, None], right=True)[:, 0].clamp(max=logits.shape[1] - 1)
 

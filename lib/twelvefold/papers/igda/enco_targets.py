@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from twelvefold.nn.cumulative_sums import cumulative_sums
 from twelvefold.papers.igda.enco import EncoFit, fit_graphs, fit_models, gradients
 from twelvefold.papers.igda.enco_models import Data, checked_data, logits_of_rows, losses_of_graphs, uniforms
 
@@ -91,7 +92,8 @@ def imagine(state: EncoFit, graphs: Tensor, place: Tensor, rows: int, step: int)
     sizes = torch.tensor(state.data.categories, device=drawn.device)
     made = torch.where(here, (drawn.double() * sizes).long(), 0)  # uniform at the target
     for position in range(n):
-        shares = logits_of_rows(state.models, made, masks.float()).softmax(-1).cumsum(-1)[..., :-1]  # [P, n, B, C - 1]
+        chances = logits_of_rows(state.models, made, masks.float()).softmax(-1)  # [P, n, B, C]
+        shares = cumulative_sums(chances)[..., :-1]
         thought = (drawn.transpose(1, 2)[..., None] >= shares).sum(-1).transpose(1, 2)  # by the inverse of the sums
         made = torch.where((place == position) & ~here, thought.clamp(max=sizes - 1), made)
     return made.view(draws, n, count, rows, n)
