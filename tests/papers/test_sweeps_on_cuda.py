@@ -7,11 +7,13 @@ other device, values looked at while a graph is captured, and numbers that a rep
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from twelvefold.core.checkpoint import Checkpoint
 from twelvefold.core.seeds import torch_generator
 from twelvefold.papers.ddeq import classification, completion, gradient_study
 from twelvefold.papers.ddeq.populations import all_points
@@ -30,6 +32,7 @@ from twelvefold.papers.weight_ensembles import populations
 from twelvefold.tasks.grammar_populations import grammar_population
 from twelvefold.tasks.prompt_populations import prompt_population
 
+from tests.nn.transformer_cases import Killed, Mortal
 from tests.papers.ddeq import test_classification, test_completion, test_gradient_check
 from tests.papers.igda import test_igda_enco_targets, test_igda_numerical
 from tests.papers.s2t2 import (
@@ -119,7 +122,7 @@ def discoveries() -> list[Case]:
 def ensembles() -> list[Case]:
     """Ingredients of a weight ensemble, and what is done with them."""
     ingredients = {
-        "seed": 10_000, "replicate": 0, "data": "mnist5k", "architecture": "cnn", "size": 7, "members": 3, "steps": 2,
+        "seed": 10_000, "replicate": 0, "data": "mnist5k", "architecture": "mlp", "size": 7, "members": 3, "steps": 2,
         "batch": 4, "regime": "heterogeneous", "initialisation": "shared",
     }  # fmt: skip
     return [(populations.population, ingredients)]
@@ -152,6 +155,31 @@ def test_cuda_gives_what_the_cpu_gives(deterministic: None, family: Callable[[],
         same(there, here, run.__name__)
 
 
+def resumable() -> list[Case]:
+    """One point of everything that keeps checkpoints."""
+    body, curves = test_s2t2_frozen_body, test_s2t2_continual_finetuning
+    arms = [["sparse_sinkhorn", 0.01], ["column_softmax", 0.01]]
+    finetuned = {**curves.DRAWN, "arm": curves.LEARNT, "rate": curves.RATE, "plan": curves.PLAN}
+    return [
+        classifiers()[0], completions()[0], transformers()[0],
+        (frozen_body_study.arm_runs, {"replicate": 0, "arms": arms, **body.SHARED}),
+        (continual_finetuning_study.finetuning_runs, finetuned),
+    ]  # fmt: skip
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("number", range(5))
+def test_a_killed_run_goes_on_on_cuda(deterministic: None, tmp_path: Path, number: int) -> None:
+    """What a checkpoint holds lies on the CPU when it is read: all of it has to find its device again."""
+    run, point = resumable()[number]
+    mortal = Mortal(tmp_path / "state.npz", every=0)
+    mortal.left = 1
+    with pytest.raises(Killed):
+        run(**point, device="cuda", checkpoint=mortal)
+    resumed = run(**point, device="cuda", checkpoint=Checkpoint(tmp_path / "state.npz", every=0))
+    same(resumed, run(**point, device="cuda"), run.__name__)
+
+
 def same(there: Any, here: Any, where: str) -> None:
     """Equal to one hundredth: an update by Adam makes much of a rounding where a gradient is nearly 0."""
     if isinstance(here, dict):
@@ -161,7 +189,7 @@ def same(there: Any, here: Any, where: str) -> None:
                 continue  # gradient is a rounding, and Adam follows it
             same(there[name], value, f"{where}.{name}")
     elif isinstance(here, torch.Tensor):
-        same(there.cpu().numpy(), here.numpy(), where)
+        same(there.cpu().numpy(), here.cpu().numpy(), where)
     elif isinstance(here, list) and any(isinstance(value, dict | list | str) for value in here):
         assert len(there) == len(here), where
         for number, (one, other) in enumerate(zip(there, here, strict=True)):
