@@ -49,15 +49,17 @@ def document_nats(
     Raises:
         ValueError: no document, one with fewer than two tokens, or with a number that is not of this vocabulary.
     """
-    _check(documents, len(vectors.embedding))
+    _check(documents)
     device = vectors.embedding.device
-    rows = torch.nn.utils.rnn.pad_sequence([d.ids for d in documents], batch_first=True).to(device)  # [B, T]
-    lengths = torch.tensor([len(d.ids) for d in documents], device=device)
-    there = torch.arange(1, rows.shape[1], device=device) < lengths[:, None]  # [B, T - 1]: a token to predict
+    padded = torch.nn.utils.rnn.pad_sequence([d.ids for d in documents], batch_first=True)  # [B, T]
+    _check_tokens(documents, padded, len(vectors.embedding))
+    lengths = torch.tensor([len(d.ids) for d in documents])
+    there = torch.arange(1, padded.shape[1]) < lengths[:, None]  # [B, T - 1]: a token to predict
+    place = there.flatten().nonzero()[:, 0]  # N of them
+    owner, rows, place = (place // there.shape[1]).to(device), padded.to(device), place.to(device)
     with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
         hidden = states(model, F.embedding(rows[:, :-1], vectors.embedding))
-    losses = _cross_entropy(hidden[there], vectors.head, rows[:, 1:][there])
-    owner = torch.arange(len(rows), device=device)[:, None].expand_as(there)[there]
+    losses = _cross_entropy(hidden.flatten(0, 1)[place], vectors.head, rows[:, 1:].flatten()[place])
     return torch.zeros(len(rows), device=device).index_add(0, owner, losses)
 
 
@@ -68,13 +70,20 @@ def _cross_entropy(hidden: Tensor, head: Tensor, targets: Tensor) -> Tensor:
     return torch.cat([F.cross_entropy(h @ head.T, t, reduction="none") for h, t in parts])
 
 
-def _check(documents: Sequence[Document], size: int) -> None:
+def _check(documents: Sequence[Document]) -> None:
     if not documents:
         raise ValueError("documents is empty; at least one is needed")
     for place, made in enumerate(documents):
         if len(made.ids) < 2 or made.predicted_bytes < 1:
             raise ValueError(f"documents[{place}] has {len(made.ids)} tokens and {made.predicted_bytes} predicted "
                              "bytes; at least 2 and 1 are needed")  # fmt: skip
+
+
+def _check_tokens(documents: Sequence[Document], padded: Tensor, size: int) -> None:
+    """All at once, since this is done in every step; padding is token 0."""
+    if 0 <= int(padded.min()) <= int(padded.max()) < size:
+        return
+    for place, made in enumerate(documents):
         if not 0 <= int(made.ids.min()) <= int(made.ids.max()) < size:
             raise ValueError(f"documents[{place}] has tokens from {int(made.ids.min())} to {int(made.ids.max())}; the "
                              f"vectors are of a vocabulary of {size}")  # fmt: skip
