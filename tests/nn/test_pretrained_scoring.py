@@ -346,3 +346,21 @@ class TestTheBundledModel:
         found = token_log_probabilities(real_model.model, sequences)
         bits = [-scores.sum().item() / math.log(2) / len(english) for scores in found]  # both texts are as long
         assert bits[0] < 1.2 < 1.5 < bits[1]
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("kind", MODELS)
+def test_scores_on_cuda_are_those_of_the_cpu(kind: str) -> None:
+    """In the mode in which studies run; cut into batches, and the next token behind shared beginnings, too."""
+    sequences = [[1, 2, *rest] for rest in drawn(2, 9, 7, 7, 4, seed=8)]
+    found = {}
+    for place in ("cpu", "cuda"):
+        model = MODELS[kind]().to(place).eval()
+        torch.set_deterministic_debug_mode("error")
+        try:
+            scores = token_log_probabilities(model, sequences, batch_tokens=12)
+            found[place] = [*scores, next_token_log_probabilities(model, [], sequences, [0, 3])]
+        finally:
+            torch.set_deterministic_debug_mode("default")
+    for there, here in zip(found["cuda"], found["cpu"], strict=True):
+        torch.testing.assert_close(there.cpu(), here.cpu(), atol=1e-4, rtol=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -345,3 +346,16 @@ class TestTransformers:
     def test_bad_input(self, language_model: LanguageModel, prompt: list[int], seeds: list[int], most: int) -> None:
         with pytest.raises(ValueError, match="together at most 256 tokens"):
             sample_tokens(language_model, prompt, seeds, Sampling(1.0, most))
+
+
+@pytest.mark.gpu
+def test_samples_on_cuda_are_those_of_the_cpu(language_model: LanguageModel) -> None:
+    """In the mode in which studies run, where a running sum on CUDA is refused."""
+    prompt, seeds = [3, 1, 4], [5, 6, 7]
+    here = sample_tokens(language_model, prompt, seeds, Sampling(1.5, 12))
+    there = LanguageModel(copy.deepcopy(language_model.model).to("cuda"), language_model.tokenizer, "tiny")
+    torch.set_deterministic_debug_mode("error")
+    try:
+        assert sample_tokens(there, prompt, seeds, Sampling(1.5, 12)) == here
+    finally:
+        torch.set_deterministic_debug_mode("default")
