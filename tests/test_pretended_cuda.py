@@ -83,6 +83,14 @@ def test_values_and_gradients_are_those_of_the_cpu(device: Device) -> None:
     assert found["cpu"][0] == found["cuda"][0] and torch.equal(found["cpu"][1], found["cuda"][1])
 
 
+def test_weights_that_modules_share_stay_one(device: Device) -> None:
+    first, second = torch.nn.Embedding(5, 3), torch.nn.Linear(3, 5, bias=False)
+    second.weight = first.weight
+    for where in ("cpu", "cuda"):
+        both = torch.nn.ModuleList([first, second]).to(where)
+        assert both[0].weight is both[1].weight and both[0].weight.device.type == where
+
+
 def test_an_optimiser_that_is_captured_keeps_its_state_on_the_device(device: Device) -> None:
     weight = there(3).requires_grad_()
     optimiser = torch.optim.AdamW([weight], lr=torch.tensor(0.1, device="cuda"), fused=True, capturable=True)

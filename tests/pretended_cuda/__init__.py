@@ -45,6 +45,24 @@ def _grouped(groups: Callable[..., Any]) -> Callable[..., Any]:
     return found
 
 
+def _keeping_ties(apply: Callable[..., Any]) -> Callable[..., Any]:
+    """Moving a module: weights that two modules share stay one, as they do where a move only changes their data."""
+
+    def moved(module: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:
+        shared: dict[int, list[tuple[torch.nn.Module, str]]] = {}
+        for part in module.modules():
+            for name, weight in part._parameters.items():
+                if weight is not None:
+                    shared.setdefault(id(weight), []).append((part, name))
+        made = apply(module, *args, **kwargs)
+        for (first, own), *others in shared.values():
+            for part, name in others:
+                part._parameters[name] = first._parameters[own]
+        return made
+
+    return moved
+
+
 @contextlib.contextmanager
 def pretended_cuda() -> Iterator[Device]:
     """Let torch have one CUDA device, as far as this module goes."""
@@ -67,6 +85,7 @@ def pretended_cuda() -> Iterator[Device]:
         optimiser = torch.optim.Optimizer
         by_device = _grouped(optimiser._group_tensors_by_device_and_dtype)
         stack.enter_context(mock.patch.object(optimiser, "_group_tensors_by_device_and_dtype", staticmethod(by_device)))
+        stack.enter_context(mock.patch.object(torch.nn.Module, "_apply", _keeping_ties(torch.nn.Module._apply)))
         overwrite = torch.__future__.get_overwrite_module_params_on_conversion()
         torch.__future__.set_overwrite_module_params_on_conversion(True)  # a module's weights become wrappers
         stack.callback(torch.__future__.set_overwrite_module_params_on_conversion, overwrite)
