@@ -35,3 +35,13 @@ def _cuda(request: pytest.FixtureRequest) -> Iterator[None]:
 
     with contextlib.nullcontext() if torch.cuda.is_available() else pretended_cuda():
         yield
+
+
+@pytest.fixture
+def deterministic() -> Iterator[None]:
+    """The mode in which studies run: an operation without a deterministic form is an error."""
+    import torch
+
+    torch.set_deterministic_debug_mode("error")
+    yield
+    torch.set_deterministic_debug_mode("default")

@@ -1,6 +1,5 @@
 """The update as a captured CUDA graph: its bookkeeping, and the whole against the eager update."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -44,14 +43,6 @@ def _copied(state):
     if isinstance(state, dict):
         return {key: _copied(value) for key, value in state.items()}
     return state.clone()
-
-
-@pytest.fixture
-def deterministic() -> Iterator[None]:
-    """The mode in which studies run: an operation without a deterministic form is an error."""
-    torch.set_deterministic_debug_mode("error")
-    yield
-    torch.set_deterministic_debug_mode("default")
 
 
 @pytest.mark.gpu

@@ -6,7 +6,7 @@ other device, values looked at while a graph is captured, and numbers that a rep
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -137,14 +137,6 @@ def transformers() -> list[Case]:
 
 
 FAMILIES = [classifiers, completions, flows, translations, discoveries, ensembles, transformers]
-
-
-@pytest.fixture
-def deterministic() -> Iterator[None]:
-    """The mode in which studies run: an operation without a deterministic form is an error."""
-    torch.set_deterministic_debug_mode("error")
-    yield
-    torch.set_deterministic_debug_mode("default")
 
 
 @pytest.mark.gpu
